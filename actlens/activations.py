@@ -1,0 +1,231 @@
+"""What one forward gave: the arrays, the names of their axes, and the report of what fired.
+
+The rule for keys is the same in every framework and lives here, in `Tape`:
+
+    path            the first call of a layer in one forward
+    path:2          its second call (never overwritten)
+    path@input      what went into it
+    path[0]         a leaf of an output that is a tuple; path[h] of a dict or a named tuple
+
+and together `path:2@input[hidden_states]`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+from actlens.errors import CaptureError
+
+Axes = tuple[str, ...]
+INPUT = "@input"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LayerInfo:
+    """One layer, or one of the things it returned.
+
+    `shape` and `dtype` are those of the whole batch in a dry run, `None` when nothing ran; `axes` are
+    names in stored order; `note` says what a user must know, e.g. why the layer is never called.
+    """
+
+    type: str
+    shape: tuple[int, ...] | None = None
+    dtype: str | None = None
+    axes: Axes | None = None
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Report:
+    """What a forward captured, and what it did not.
+
+    `layers`: key → type, shape, dtype, axes, as captured (after the transform), in the order of the
+    forward. `calls`: how often each layer fired. `never_fired`: selected layers that did not, with the
+    reason where it is known. `skipped`: values that were not asked for (''), or are not arrays (type).
+    """
+
+    layers: dict[str, LayerInfo]
+    calls: dict[str, int]
+    never_fired: dict[str, str]
+    skipped: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Give a table: key, type, shape, dtype, axes, calls."""
+        from actlens.table import layer_table
+
+        extra = [f"never called: {path} {why}".rstrip() for path, why in self.never_fired.items()]
+        extra += [f"not an array: {key} ({kind})" for key, kind in self.skipped.items() if kind]
+        return "\n".join([layer_table(self.layers), *extra, *self.notes])
+
+
+class Activations(dict[str, Any]):
+    """Key → the framework's own array, of one forward; with the axes' names and the report.
+
+    A dict like any other. Adapters register it as a pytree, so that it passes through `jax.jit`,
+    `torch.func` and the like with its names.
+    """
+
+    axes: dict[str, Axes]
+    report: Report | None
+
+    def __init__(
+        self,
+        arrays: Mapping[str, Any] | None = None,
+        axes: Mapping[str, Axes] | None = None,
+        report: Report | None = None,
+    ) -> None:
+        super().__init__(arrays or {})
+        self.axes = dict(axes or {})
+        self.report = report
+
+
+def leaves(value: Any, is_array: Callable[[Any], bool]) -> Iterator[tuple[str, Any]]:
+    """Walk what a layer returned; give `(suffix, leaf)` with suffixes as in keys.
+
+    Knows dicts (of every kind), named tuples, tuples, lists and dataclasses; everything else is a leaf.
+
+    >>> list(leaves((1, {"h": 2}), lambda leaf: isinstance(leaf, int)))
+    [('[0]', 1), ('[1][h]', 2)]
+    """
+    for name, child in _children(value, is_array):
+        if name is None:
+            yield "", child
+        else:
+            for suffix, leaf in leaves(child, is_array):
+                yield f"[{name}]{suffix}", leaf
+
+
+def _children(value: Any, is_array: Callable[[Any], bool]) -> Iterator[tuple[object, Any]]:
+    if is_array(value):
+        yield None, value
+    elif isinstance(value, Mapping):
+        yield from value.items()
+    elif isinstance(value, tuple) and hasattr(value, "_fields"):
+        yield from zip(value._fields, value, strict=True)
+    elif isinstance(value, (tuple, list)):
+        yield from enumerate(value)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            yield field.name, getattr(value, field.name)
+    else:
+        yield None, value
+
+
+class Selector(Protocol):
+    """What was asked for. The core makes one from `layers=`; an adapter only asks it."""
+
+    def layer(self, name: str) -> bool:
+        """Whether to listen to this layer: `path` for what it returns, `path@input` for what it gets."""
+
+    def wants(self, key: str) -> bool:
+        """Whether this one value was asked for (`path:2[0]`), once the layer has fired."""
+
+    def transform(self, key: str, array: Any) -> Any:
+        """Pool, cast or slice the framework's own array; the same object where nothing was asked."""
+
+    def axes(self, key: str, axes: Axes | None) -> Axes | None:
+        """Give the names of the axes after the transform."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Layer:
+    """What an adapter says of a layer when it fires: its path, its type, and how it names the axes.
+
+    `axes(leaf suffix, array)` gives the names of an output's axes, or None where they are not known.
+    """
+
+    path: str
+    type: str
+    axes: Callable[[str, Any], Axes | None] = lambda _suffix, _array: None
+
+
+class Tape:
+    """Takes down what fires in one forward, under the keys that all frameworks share.
+
+    An adapter makes one per forward, says which layers it listens to (`expect`), and hands over every
+    value (`output`, `input`). `keep(key, array)` is the adapter's way to take a value for good: after
+    it, nothing that the model does later may change the value.
+    """
+
+    def __init__(
+        self, select: Selector, *, is_array: Callable[[Any], bool], keep: Callable[[str, Any], Any]
+    ) -> None:
+        self._select = select
+        self._is_array = is_array
+        self._keep = keep
+        self._expected: dict[str, str] = {}
+        self._calls: dict[str, int] = {}
+        self._skipped: dict[str, str] = {}
+        self._layers: dict[str, Layer] = {}
+        self._axes: dict[str, Axes | None] = {}
+        self.arrays: dict[str, Any] = {}
+
+    def expect(self, name: str, why_not: str = "") -> None:
+        """Say that `path` or `path@input` is listened to; `why_not` is why it will not fire, if known."""
+        self._expected[name] = why_not
+
+    def input(self, layer: Layer, value: Any) -> None:
+        """Take what goes into a call of a layer."""
+        call = self._called(layer.path + INPUT)
+        self._take(dataclasses.replace(layer, axes=Layer.axes), numbered(layer.path, call) + INPUT, value)
+
+    def output(self, layer: Layer, value: Any) -> None:
+        """Take what a call of a layer returned."""
+        self._take(layer, numbered(layer.path, self._called(layer.path)), value)
+
+    def _called(self, name: str) -> int:
+        self._calls[name] = self._calls.get(name, 0) + 1
+        return self._calls[name]
+
+    def _take(self, layer: Layer, stem: str, value: Any) -> None:
+        for suffix, leaf in leaves(value, self._is_array):
+            key = stem + suffix
+            if not self._select.wants(key):
+                self._skipped.setdefault(key, "")
+            elif not self._is_array(leaf):
+                self._skipped[key] = type(leaf).__name__
+            elif key in self.arrays:
+                raise CaptureError.same_key(key)
+            else:
+                named = layer.axes(suffix, leaf)
+                self._axes[key] = named if named is not None and len(named) == len(leaf.shape) else None
+                self._layers[key] = layer
+                self.arrays[key] = self._keep(key, leaf)
+
+    def activations(self, *notes: str, finish: Callable[[str, Any], Any] | None = None) -> Activations:
+        """Close the tape: the arrays in the order in which they came, named, with the report.
+
+        `finish(key, array)` is applied to each array first, for transforms that could not run earlier.
+        """
+        arrays = {key: finish(key, array) if finish else array for key, array in self.arrays.items()}
+        axes = {key: self._select.axes(key, self._axes[key]) for key in arrays}
+        named = {key: names for key, names in axes.items() if names and len(names) == len(arrays[key].shape)}
+        infos = {
+            key: LayerInfo(self._layers[key].type, *describe(array), named.get(key))
+            for key, array in arrays.items()
+        }
+        never = {name: why for name, why in self._expected.items() if name not in self._calls}
+        return Activations(arrays, named, Report(infos, dict(self._calls), never, self._skipped, notes))
+
+
+def numbered(path: str, call: int) -> str:
+    """Name a call of a layer.
+
+    >>> numbered("rnn.cell", 1), numbered("rnn.cell", 2)
+    ('rnn.cell', 'rnn.cell:2')
+    """
+    return path if call == 1 else f"{path}:{call}"
+
+
+def describe(array: Any) -> tuple[tuple[int, ...], str]:
+    """Give the shape of any framework's array and its dtype by numpy's name.
+
+    >>> import numpy as np
+    >>> describe(np.zeros((2, 3), np.float32))
+    ((2, 3), 'float32')
+    """
+    dtype = getattr(array.dtype, "name", None) or str(array.dtype).rpartition(".")[2]
+    return tuple(int(size) for size in array.shape), dtype

@@ -1,0 +1,47 @@
+"""What can go wrong, as a tree. Catch `ActlensError` for all of it, a leaf to act on one thing.
+
+    ActlensError
+    ├── SelectionError (ValueError)      the `layers=` of a capture cannot be used
+    │   ├── NoLayerMatches               a pattern names nothing in this model
+    │   └── BadTransform                 an einops pattern or a function failed on an activation
+    ├── CaptureError                     the model ran, but what was asked for was not there
+    │   ├── LayerNeverFired
+    │   ├── EmptyCapture
+    │   └── UncapturableValue            an output that is not a plain array of this forward
+    ├── UnsupportedModel (TypeError)     no adapter, or a form of the model that hides its layers
+    ├── MissingDependency (ImportError)  an extra that is not installed, with the pip line
+    ├── BadAdapter (TypeError)           an adapter that breaks the Backend protocol
+    ├── InputError (ValueError)          rows, ids, columns or arguments that cannot be used
+    ├── BudgetExceeded                   the recording would not fit
+    ├── RecordingError
+    │   ├── RecordingExists
+    │   ├── RecordingNotFound
+    │   ├── WriteFailed                  the disk said no; committed shards are safe
+    │   ├── CorruptRecording             bytes are not what was written
+    │   └── UnsupportedFormat            written by a newer actlens
+    └── NotFound (KeyError)              no such layer, column, step or id in a recording
+
+Every message is built here, one constructor per situation, so that its wording is read once:
+what was seen, what is allowed, what to do.
+"""
+
+from actlens.errors._base import ActlensError as ActlensError
+from actlens.errors._base import InputError as InputError
+from actlens.errors._base import MissingDependency as MissingDependency
+from actlens.errors._capture import BadAdapter as BadAdapter
+from actlens.errors._capture import BadTransform as BadTransform
+from actlens.errors._capture import CaptureError as CaptureError
+from actlens.errors._capture import EmptyCapture as EmptyCapture
+from actlens.errors._capture import LayerNeverFired as LayerNeverFired
+from actlens.errors._capture import NoLayerMatches as NoLayerMatches
+from actlens.errors._capture import SelectionError as SelectionError
+from actlens.errors._capture import UncapturableValue as UncapturableValue
+from actlens.errors._capture import UnsupportedModel as UnsupportedModel
+from actlens.errors._recording import BudgetExceeded as BudgetExceeded
+from actlens.errors._recording import CorruptRecording as CorruptRecording
+from actlens.errors._recording import NotFound as NotFound
+from actlens.errors._recording import RecordingError as RecordingError
+from actlens.errors._recording import RecordingExists as RecordingExists
+from actlens.errors._recording import RecordingNotFound as RecordingNotFound
+from actlens.errors._recording import UnsupportedFormat as UnsupportedFormat
+from actlens.errors._recording import WriteFailed as WriteFailed
