@@ -55,7 +55,9 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'actlens' has no attribute {name!r}. It has: {', '.join(__all__)}")
-    value = getattr(importlib.import_module(home), name) if home else importlib.import_module(f"actlens.{name}")
+    value = (
+        getattr(importlib.import_module(home), name) if home else importlib.import_module(f"actlens.{name}")
+    )
     globals()[name] = value
     return value
 

@@ -27,7 +27,8 @@ class LayerInfo:
     """One layer, or one of the things it returned.
 
     `shape` and `dtype` are those of the whole batch in a dry run, `None` when nothing ran; `axes` are
-    names in stored order; `note` says what a user must know, e.g. why the layer is never called.
+    names in stored order; `note` says what a user must know, e.g. why the layer is never called;
+    `aliases` are other paths to the same layer.
     """
 
     type: str
@@ -35,6 +36,7 @@ class LayerInfo:
     dtype: str | None = None
     axes: Axes | None = None
     note: str = ""
+    aliases: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ class Layer:
 
     path: str
     type: str
-    axes: Callable[[str, Any], Axes | None] = lambda _suffix, _array: None
+    axes: Callable[[str, Any], Axes | None]
 
 
 class Tape:
@@ -170,7 +172,7 @@ class Tape:
     def input(self, layer: Layer, value: Any) -> None:
         """Take what goes into a call of a layer."""
         call = self._called(layer.path + INPUT)
-        self._take(dataclasses.replace(layer, axes=Layer.axes), numbered(layer.path, call) + INPUT, value)
+        self._take(dataclasses.replace(layer, axes=_unnamed), numbered(layer.path, call) + INPUT, value)
 
     def output(self, layer: Layer, value: Any) -> None:
         """Take what a call of a layer returned."""
@@ -209,6 +211,10 @@ class Tape:
         }
         never = {name: why for name, why in self._expected.items() if name not in self._calls}
         return Activations(arrays, named, Report(infos, dict(self._calls), never, self._skipped, notes))
+
+
+def _unnamed(_suffix: str, _array: Any) -> None:
+    """Name the axes of an input: the layer before it knows them, this one does not."""
 
 
 def numbered(path: str, call: int) -> str:

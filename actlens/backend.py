@@ -115,7 +115,6 @@ def backend_of(thing: object) -> Backend:
     return load(root)
 
 
-@functools.lru_cache(maxsize=1024)
 def root_of(cls: type) -> str | None:
     """Give the root package that decides for a class, or None where no adapter is known."""
     roots = [base.__module__.partition(".")[0] for base in cls.__mro__]

@@ -11,7 +11,12 @@
     ├── UnsupportedModel (TypeError)     no adapter, or a form of the model that hides its layers
     ├── MissingDependency (ImportError)  an extra that is not installed, with the pip line
     ├── BadAdapter (TypeError)           an adapter that breaks the Backend protocol
-    ├── InputError (ValueError)          rows, ids, columns or arguments that cannot be used
+    ├── InputError (ValueError)          what was handed in cannot be used
+    │   ├── RowsError                    arrays that are not one batch of rows
+    │   ├── IdError
+    │   ├── ColumnError
+    │   ├── BatchError                   what an iterable of batches yielded
+    │   └── ArgumentError
     ├── BudgetExceeded                   the recording would not fit
     ├── RecordingError
     │   ├── RecordingExists
@@ -25,6 +30,8 @@ Every message is built here, one constructor per situation, so that its wording 
 what was seen, what is allowed, what to do.
 """
 
+from actlens.errors._analysis import PlotError as PlotError
+from actlens.errors._analysis import ReduceError as ReduceError
 from actlens.errors._base import ActlensError as ActlensError
 from actlens.errors._base import InputError as InputError
 from actlens.errors._base import MissingDependency as MissingDependency
@@ -45,3 +52,8 @@ from actlens.errors._recording import RecordingExists as RecordingExists
 from actlens.errors._recording import RecordingNotFound as RecordingNotFound
 from actlens.errors._recording import UnsupportedFormat as UnsupportedFormat
 from actlens.errors._recording import WriteFailed as WriteFailed
+from actlens.errors._rows import ArgumentError as ArgumentError
+from actlens.errors._rows import BatchError as BatchError
+from actlens.errors._rows import ColumnError as ColumnError
+from actlens.errors._rows import IdError as IdError
+from actlens.errors._rows import RowsError as RowsError

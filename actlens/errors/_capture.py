@@ -146,7 +146,7 @@ class UncapturableValue(CaptureError):
 
     @classmethod
     def of(cls, key: str, what: str, remedy: str) -> UncapturableValue:
-        """A sparse tensor, a tensor inside vmap, …"""
+        """A sparse tensor, a tensor inside vmap, and their kind."""
         return cls(f"layer {key!r} gave {what}, which cannot be captured as it is. {remedy}")
 
 
@@ -174,7 +174,9 @@ class BadAdapter(ActlensError, TypeError):
     @classmethod
     def missing(cls, module: str, names: Iterable[str]) -> BadAdapter:
         """Names of the protocol that are absent."""
-        return cls(f"adapter {module} lacks {listed(names)} of the Backend protocol (actlens.backend.Backend).")
+        return cls(
+            f"adapter {module} lacks {listed(names)} of the Backend protocol (actlens.backend.Backend)."
+        )
 
     @classmethod
     def unknown(cls, module: str, names: Iterable[str], allowed: Iterable[str]) -> BadAdapter:
@@ -187,7 +189,9 @@ class BadAdapter(ActlensError, TypeError):
     @classmethod
     def signature(cls, module: str, name: str, expected: str) -> BadAdapter:
         """A function with other parameters."""
-        return cls(f"adapter {module}: {name} cannot be called as {expected}, as the Backend protocol has it.")
+        return cls(
+            f"adapter {module}: {name} cannot be called as {expected}, as the Backend protocol has it."
+        )
 
     @classmethod
     def not_built(cls, module: str, framework: str) -> BadAdapter:

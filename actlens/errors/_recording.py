@@ -1,0 +1,223 @@
+"""Errors of writing and reading recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from actlens.errors._base import ActlensError, InputError, listed
+
+
+class BudgetExceeded(ActlensError):
+    """The recording would not fit."""
+
+    @classmethod
+    def of(cls, need: str, limit: str, per_row: str, remedies: Iterable[str]) -> BudgetExceeded:
+        """Before anything was written: sizes as text, and what would fit."""
+        return cls(
+            f"this recording needs about {need} ({per_row} a row), and {limit}. "
+            f"What would fit: {'; '.join(remedies)}. Nothing was written."
+        )
+
+    @classmethod
+    def reached(cls, rows: int, limit: str) -> BudgetExceeded:
+        """On the way, where the number of batches was not known beforehand."""
+        return cls(
+            f"the budget of {limit} is used up after {rows} rows. They are committed and can be opened; "
+            "record fewer samples (sample=0.1), a smaller dtype (dtype='float16') or pooled layers."
+        )
+
+    @classmethod
+    def bad_budget(cls, given: object) -> InputError:
+        """`budget="lots"`."""
+        return InputError(
+            f"budget= is {given!r}; it takes a number of bytes or a text such as '2GB', '500MB' or '1.5TiB'."
+        )
+
+
+class RecordingError(ActlensError):
+    """A recording that cannot be made, written or read."""
+
+    @classmethod
+    def schema_changed(cls, what: str, was: object, now: object) -> RecordingError:
+        """A layer or column that is not as in the rows before."""
+        return cls(
+            f"{what} was {was} in the rows recorded so far and is {now} now. "
+            "A recording holds one shape and dtype a layer: write to another path, or pool the layer to a fixed shape."
+        )
+
+    @classmethod
+    def closed(cls, path: object) -> RecordingError:
+        """A write after the end."""
+        return cls(f"the recorder of {path} is closed. Open a new one with resume=True to add rows.")
+
+    @classmethod
+    def no_rows(cls, path: object, seen: int, sample: object) -> RecordingError:
+        """Nothing was kept."""
+        why = (
+            f"none of the {seen} rows seen was kept by sample={sample!r}"
+            if seen
+            else "no row was written: the iterable of batches is empty, or write() was never called"
+        )
+        return cls(f"the recording {path} would be empty: {why}. Nothing was left at that path.")
+
+    @classmethod
+    def overflow(cls, layer: str, dtype: str, largest: float, limit: float) -> RecordingError:
+        """A narrowing that would turn finite numbers into infinities."""
+        return cls(
+            f"layer {layer!r} has finite values up to {largest:.4g}, and {dtype} ends at {limit:.4g}: "
+            "they would become inf. Use dtype='bfloat16', or leave dtype out."
+        )
+
+
+class RecordingExists(RecordingError):
+    """The path is taken."""
+
+    @classmethod
+    def recording(cls, path: object) -> RecordingExists:
+        """By a recording."""
+        return cls(
+            f"{path} holds a recording already; nothing was touched. Choose another path, delete the folder, "
+            "or pass resume=True to go on with it."
+        )
+
+    @classmethod
+    def other_files(cls, path: object, names: Iterable[str]) -> RecordingExists:
+        """By something else."""
+        return cls(
+            f"{path} exists and is not a recording (it holds {listed(names)}); nothing was touched. "
+            "Choose a path that does not exist or an empty folder."
+        )
+
+
+class RecordingNotFound(RecordingError):
+    """There is no recording at the path."""
+
+    @classmethod
+    def of(cls, path: object, seen: str) -> RecordingNotFound:
+        """What is there instead."""
+        return cls(f"no recording at {path}: {seen}. A recording is a folder with manifest.json and shards/.")
+
+    @classmethod
+    def no_shards(cls, path: object) -> RecordingNotFound:
+        """Claimed, and nothing committed yet."""
+        return cls(
+            f"the recording {path} has no committed rows yet. Its writer is still filling the first shard, "
+            "or ended before it (rec.flush() commits what is there so far)."
+        )
+
+
+class WriteFailed(RecordingError):
+    """The file system refused a write. What was committed before is safe."""
+
+    @classmethod
+    def claim(cls, path: object, cause: OSError) -> WriteFailed:
+        """The folder could not be made."""
+        return cls(f"cannot make a recording at {path}: {_reason(cause)}. Nothing was written.")
+
+    @classmethod
+    def shard(cls, path: object, rows: int, cause: OSError) -> WriteFailed:
+        """A shard could not be committed."""
+        return cls(
+            f"writing a shard of {path} failed: {_reason(cause)}. The {rows} rows committed before are safe and "
+            "can be opened; mend the cause and go on with resume=True."
+        )
+
+    @classmethod
+    def manifest(cls, path: object, rows: int, cause: OSError) -> WriteFailed:
+        """All shards are there, the index is not."""
+        return cls(
+            f"sealing {path} failed: {_reason(cause)}. All {rows} rows are committed and can be opened; "
+            "only the manifest, which can be made again from the shards, was not written."
+        )
+
+
+class CorruptRecording(RecordingError):
+    """Bytes that are not what was written."""
+
+    @classmethod
+    def shard(cls, path: object, what: str) -> CorruptRecording:
+        """A shard that breaks the format or its digests."""
+        return cls(
+            f"{path} is damaged: {what}. Restore the file from a copy; the other shards are not affected."
+        )
+
+    @classmethod
+    def manifest(cls, path: object, what: str) -> CorruptRecording:
+        """A manifest that cannot be read."""
+        return cls(
+            f"{path} cannot be read: {what}. The shards hold all data: move the manifest away, and open() "
+            "reads them without it."
+        )
+
+    @classmethod
+    def missing_shards(cls, path: object, names: Iterable[str]) -> CorruptRecording:
+        """Gaps in the sequence, or files that the manifest names."""
+        return cls(
+            f"the recording {path} lacks shards that were committed: {listed(names)}. Restore them from a copy; "
+            "the rows in the other shards are whole."
+        )
+
+
+class UnsupportedFormat(RecordingError):
+    """A recording of a later format."""
+
+    @classmethod
+    def version(cls, path: object, found: object, known: object) -> UnsupportedFormat:
+        """A major version that this program does not know."""
+        return cls(
+            f"{path} has format version {found}; this actlens reads {known}. Upgrade: pip install -U actlens"
+        )
+
+    @classmethod
+    def requires(cls, path: object, names: Iterable[str]) -> UnsupportedFormat:
+        """A feature that this program does not know."""
+        return cls(
+            f"{path} requires {listed(names)}, which this actlens does not know. Upgrade: pip install -U actlens"
+        )
+
+
+class NotFound(ActlensError, KeyError):
+    """No such layer, column, step or id."""
+
+    @classmethod
+    def layer(cls, key: str, names: Iterable[str]) -> NotFound:
+        """Give the layers that there are."""
+        return cls(f"no layer {key!r} in this recording. Its layers: {listed(names)}.")
+
+    @classmethod
+    def column(cls, name: str, names: Iterable[str]) -> NotFound:
+        """Give the columns that there are."""
+        return cls(f"no column {name!r} in this recording. Its columns: {listed(names)}.")
+
+    @classmethod
+    def value(cls, column: str, wanted: object, values: Iterable[object]) -> NotFound:
+        """Nothing has this value."""
+        return cls(f"no row has {column}={wanted!r}. Values of {column!r}: {listed(values)}.")
+
+    @classmethod
+    def axis(cls, layer: str, name: str, axes: Iterable[str]) -> NotFound:
+        """Give the axes that there are."""
+        return cls(f"layer {layer!r} has no axis {name!r} to average over. Its axes: {listed(axes)}.")
+
+    @classmethod
+    def ambiguous(cls, path: object, ident: object) -> NotFound:
+        """A join by id needs each id once."""
+        return cls(
+            f"id {ident!r} stands more than once in {path}, so rows cannot be joined by id. "
+            "Select one step first: run.sel(step=…)."
+        )
+
+    @classmethod
+    def no_shared_ids(cls, a: object, b: object) -> NotFound:
+        """Two recordings of different samples."""
+        return cls(
+            f"{a} and {b} have no id in common, so their rows cannot be joined. Record both with the same ids "
+            "(a column named 'id')."
+        )
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # a KeyError would show the repr
+
+
+def _reason(cause: OSError) -> str:
+    return f"{cause.strerror or cause} ({type(cause).__name__})"

@@ -1,0 +1,153 @@
+"""The manifest: an index of the shards, made from them, and made again from them whenever it is in doubt."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from actlens.errors import CorruptRecording, RecordingNotFound
+from actlens.format.commit import Durability, create_bytes, replace_bytes
+from actlens.format.reader import Shard, Verify, check_version
+from actlens.format.schema import VERSION, Origin, Schema, shard_name
+
+MANIFEST = "manifest.json"
+SHARDS = "shards"
+
+_MAX_BYTES = 256 << 20
+_WRITER = re.compile(r"(\d{5})-[0-9a-z-]{1,64}")
+_SHARD = re.compile(r"\d{8}\.safetensors")
+
+
+class ShardEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One shard, as the manifest lists it. `path` is relative to the recording, with '/'."""
+
+    path: str
+    rows: int
+    bytes: int
+    digest: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole index. Unsealed, it names the recording and nothing more."""
+
+    format: str = "actlens"
+    version: tuple[int, int] = VERSION
+    requires: tuple[str, ...] = ()
+    recording: str
+    sealed: bool
+    origin: Origin
+    rows: int = 0
+    schema: Schema | None = None
+    shards: tuple[ShardEntry, ...] = ()
+
+
+class _Opening(msgspec.Struct):
+    """What must be understood before the rest is read."""
+
+    format: str
+    version: tuple[int, int]
+    requires: tuple[str, ...] = ()
+
+
+def claim(folder: Path, manifest: Manifest, *, durability: Durability) -> None:
+    """Make the manifest of a new recording; it must not be there.
+
+    Raises:
+        FileExistsError: another recording has the folder.
+    """
+    create_bytes(folder / MANIFEST, _encode(manifest), durability=durability)
+
+
+def load(folder: Path) -> Manifest | None:
+    """Read the manifest, or give None where there is none."""
+    path = folder / MANIFEST
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise CorruptRecording.manifest(path, f"it is larger than {_MAX_BYTES} bytes")
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CorruptRecording.manifest(path, str(error.strerror)) from error
+    try:
+        opening = msgspec.json.decode(content, type=_Opening)
+        if opening.format != "actlens":
+            raise RecordingNotFound.of(folder, f"its manifest.json is of the format {opening.format!r}")
+        check_version(path, opening.version, opening.requires)
+        return msgspec.json.decode(content, type=Manifest)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise CorruptRecording.manifest(path, str(error)) from error
+
+
+def shard_paths(folder: Path) -> list[str]:
+    """List the committed shards by their relative paths, in the order of the rows.
+
+    The order is: rank, attempt (its name begins with its time), sequence number. Names that are not of
+    the format are not shards: temporary files, and whatever else a person put there.
+    """
+    root = folder / SHARDS
+    if not root.is_dir():
+        return []
+    found = []
+    for writer in sorted(entry.name for entry in os.scandir(root) if _WRITER.fullmatch(entry.name)):
+        names = sorted(entry.name for entry in os.scandir(root / writer) if _SHARD.fullmatch(entry.name))
+        found += [f"{SHARDS}/{writer}/{name}" for name in names]
+    return found
+
+
+def open_shards(
+    folder: Path, paths: Iterable[str], *, recording: str | None, verify: Verify = "stream"
+) -> list[Shard]:
+    """Open shards and check that they are one recording: same uuid, unbroken sequences and chains."""
+    shards = [Shard(folder / path, verify=verify) for path in paths]
+    before: dict[str, Shard] = {}
+    for shard in shards:
+        meta = shard.meta
+        uuid = recording if recording is not None else shards[0].meta.recording
+        if meta.recording != uuid:
+            raise CorruptRecording.shard(shard.path, "it belongs to another recording")
+        if (shard.path.parent.name, shard.path.name) != (meta.writer, shard_name(meta.seq)):
+            raise CorruptRecording.shard(shard.path, "it was renamed: it says it is " + shard_name(meta.seq))
+        earlier = before.get(meta.writer)
+        expected = earlier.meta.seq + 1 if earlier else 0
+        if meta.seq != expected:
+            missing = [f"{SHARDS}/{meta.writer}/{shard_name(seq)}" for seq in range(expected, meta.seq)]
+            raise CorruptRecording.missing_shards(folder, missing)
+        if meta.prev != (earlier.digest if earlier else ""):
+            raise CorruptRecording.shard(shard.path, "it does not follow the shard before it")
+        before[meta.writer] = shard
+    return shards
+
+
+def seal(folder: Path, *, recording: str, durability: Durability) -> Manifest:
+    """Make the sealed manifest from the shards that are there, and put it in place atomically.
+
+    Two sealers of the same shards write the same bytes.
+    """
+    shards = open_shards(folder, shard_paths(folder), recording=recording)
+    if not shards:
+        raise RecordingNotFound.no_shards(folder)
+    manifest = Manifest(
+        recording=recording,
+        sealed=True,
+        origin=shards[0].meta.origin,
+        rows=sum(shard.meta.rows for shard in shards),
+        schema=shards[0].meta.schema,
+        shards=tuple(entry(folder, shard) for shard in shards),
+    )
+    replace_bytes(folder, MANIFEST, _encode(manifest), durability=durability)
+    return manifest
+
+
+def entry(folder: Path, shard: Shard) -> ShardEntry:
+    """Make the manifest's line of a shard."""
+    path = shard.path.relative_to(folder).as_posix()
+    return ShardEntry(path=path, rows=shard.meta.rows, bytes=shard.size, digest=shard.digest)
+
+
+def _encode(manifest: Manifest) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"

@@ -1,0 +1,102 @@
+"""What a recording holds, as data: the part of the format that shards and the manifest share.
+
+These structs are the JSON of docs/format.md, field for field. Reading is typed: a wrong type, NaN or an
+out-of-range number is an error of msgspec, which the callers turn into CorruptRecording.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+VERSION = (1, 0)
+KNOWN_REQUIREMENTS: frozenset[str] = frozenset()
+STRING = "STRING"
+"""The dtype of a text column: UTF-8 bytes in `col:<name>`, int64 offsets in `idx:col:<name>`."""
+
+ACT, COL, IDX, BLOCKS = "act:", "col:", "idx:", "sum:blocks"
+ID = "id"
+
+
+class LayerSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One layer: its key, and one row of it.
+
+    `shape` is that of one row; `axes` names every axis, the row ('sample') first.
+    """
+
+    key: str
+    dtype: str
+    shape: tuple[int, ...]
+    axes: tuple[str, ...]
+    type: str = ""
+
+
+class ColumnSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One column: a value a row. `dtype` is a safetensors code or STRING."""
+
+    name: str
+    dtype: str
+
+
+class Schema(msgspec.Struct, frozen=True, kw_only=True):
+    """All layers and columns, in order."""
+
+    layers: tuple[LayerSpec, ...]
+    columns: tuple[ColumnSpec, ...]
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the numbers come from: the program, the framework, the model, the choice of samples."""
+
+    created: str
+    actlens: str
+    python: str
+    platform: str
+    framework: str | None = None
+    framework_version: str | None = None
+    model: str | None = None
+    layers: dict[str, str | None] | None = None
+    sample: str = "1.0"
+    seed: int = 0
+    dtype: str | None = None
+
+
+class ShardMeta(msgspec.Struct, frozen=True, kw_only=True):
+    """What a shard says of itself, enough to rebuild the manifest from shards alone."""
+
+    version: tuple[int, int]
+    recording: str
+    rank: int
+    attempt: str
+    seq: int
+    rows: int
+    last: bool
+    prev: str
+    """The header digest of the shard before it from the same writer; '' for the first."""
+    digests: dict[str, str]
+    """Tensor name → xxh3-128 of its bytes, as 32 hex digits."""
+    schema: Schema
+    origin: Origin
+    requires: tuple[str, ...] = ()
+
+    @property
+    def writer(self) -> str:
+        """The name of the writer's folder."""
+        return writer_name(self.rank, self.attempt)
+
+
+def writer_name(rank: int, attempt: str) -> str:
+    """Name the folder of one writer.
+
+    >>> writer_name(3, "019aa0c0b1f2-8d5e21aa")
+    '00003-019aa0c0b1f2-8d5e21aa'
+    """
+    return f"{rank:05d}-{attempt}"
+
+
+def shard_name(seq: int) -> str:
+    """Name the file of a shard.
+
+    >>> shard_name(17)
+    '00000017.safetensors'
+    """
+    return f"{seq:08d}.safetensors"

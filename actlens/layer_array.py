@@ -1,0 +1,181 @@
+"""LayerArray: one layer of a recording, read when indexed, never whole unless asked."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from actlens.errors import NotFound
+from actlens.format.dtypes import DTYPES
+from actlens.format.schema import ID, LayerSpec
+from actlens.row_source import Rows, RowSource
+
+if TYPE_CHECKING:
+    from actlens.activations import Axes
+
+_CHUNK_BYTES = 32 << 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _View:
+    """How chunks are changed on the way: flattened, or averaged over some axes."""
+
+    axes: Axes
+    shape: tuple[int, ...]
+    over: tuple[int, ...] | None = None
+
+    def __call__(self, chunk: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if self.over is None:
+            return chunk.reshape(len(chunk), *self.shape)
+        wide = chunk.dtype == np.float64 or chunk.dtype.kind == "c"
+        mean: npt.NDArray[Any] = chunk.mean(axis=self.over, dtype=chunk.dtype if wide else np.float32)
+        return mean
+
+
+class LayerArray:
+    """One layer: `(samples, …)`, lazy. Index it for numpy; `np.asarray(layer)` reads all.
+
+    Attributes:
+        name: the layer's key.
+        shape, dtype, ndim: as of a numpy array.
+        axes: the names of the axes, 'sample' first.
+    """
+
+    def __init__(
+        self, source: RowSource, spec: LayerSpec, rows: Rows | None, views: tuple[_View, ...] = ()
+    ) -> None:
+        self._source = source
+        self._spec = spec
+        self._rows = rows
+        self._views = views
+
+    @property
+    def name(self) -> str:
+        """The layer's key."""
+        return self._spec.key
+
+    @property
+    def type(self) -> str:
+        """The class of the layer in its framework, '' where it is not known."""
+        return self._spec.type
+
+    @property
+    def axes(self) -> Axes:
+        """Names of the axes, in stored order."""
+        return self._views[-1].axes if self._views else self._spec.axes
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(samples, …)."""
+        return (len(self), *(self._views[-1].shape if self._views else self._spec.shape))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of what is read; an average over axes is float32 or wider."""
+        stored = DTYPES[self._spec.dtype]
+        if all(view.over is None for view in self._views) or stored in {np.float64, np.complex64}:
+            return stored
+        return np.dtype(np.float32)
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole array, once read."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def ids(self) -> npt.NDArray[Any]:
+        """(samples,) ids."""
+        return self.columns[ID]
+
+    @property
+    def columns(self) -> Mapping[str, npt.NDArray[Any]]:
+        """Column → (samples,) values."""
+        from actlens.recording import Columns
+
+        return Columns(self._source, self._rows)
+
+    def __len__(self) -> int:
+        return self._source.rows if self._rows is None else len(self._rows)
+
+    def __getitem__(self, item: Any) -> npt.NDArray[Any]:
+        """Read rows, and index within them: like numpy, but only those rows are read."""
+        first, rest = (item[0], item[1:]) if isinstance(item, tuple) and item else (item, ())
+        if first is Ellipsis or first is None or (isinstance(item, tuple) and not item):
+            return self._whole(item)
+        rows = np.arange(len(self))[first]  # numpy's own rules, and its errors
+        if rows.ndim > 1:
+            return self._whole(item)
+        chunk = self._read(np.atleast_1d(rows))
+        picked: npt.NDArray[Any] = chunk[(slice(None), *rest)]
+        return picked if rows.ndim else picked[0]
+
+    def _whole(self, item: Any) -> npt.NDArray[Any]:
+        picked: npt.NDArray[Any] = np.asarray(self)[item]
+        return picked
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        if copy is False:
+            raise ValueError(f"layer {self.name!r} is read from disk: np.asarray(layer) makes a copy")
+        array = self._changed(self._source.read(self._spec, self._rows))
+        return array if dtype is None else array.astype(dtype)
+
+    def chunks(self, rows: int | None = None) -> Iterator[npt.NDArray[Any]]:
+        """Read the layer from end to end, `rows` rows at a time (about 32 MiB where left out).
+
+        Every byte of a run of neighbouring rows is checked before it is given.
+        """
+        size = rows or max(
+            1, _CHUNK_BYTES // max(1, math.prod(self._spec.shape) * DTYPES[self._spec.dtype].itemsize)
+        )
+        if self._rows is None:
+            for chunk in self._source.spans(self._spec, size):
+                yield self._changed(chunk)
+        else:
+            for first in range(0, len(self._rows), size):
+                rows = self._rows[first : first + size]
+                yield self._changed(self._source.read(self._spec, rows, scan=True))
+
+    def flatten(self) -> LayerArray:
+        """Give the layer as `(samples, features)`, in stored order; nothing is read."""
+        _, *shape = self.shape
+        name = "*".join(self.axes[1:]) or "unit"
+        return self._with(_View(("sample", name), (math.prod(shape),)))
+
+    def mean(self, *axes: str) -> LayerArray:
+        """Average over axes by name, e.g. `layer.mean("height", "width")`; nothing is read.
+
+        Raises:
+            NotFound: the layer has no axis of that name.
+        """
+        for name in axes:
+            if name not in self.axes[1:]:
+                raise NotFound.axis(self.name, name, self.axes[1:])
+        keep = [i for i, name in enumerate(self.axes) if name not in axes]
+        over = tuple(i for i, name in enumerate(self.axes) if name in axes)
+        shape = self.shape
+        return self._with(_View(tuple(self.axes[i] for i in keep), tuple(shape[i] for i in keep[1:]), over))
+
+    def __repr__(self) -> str:
+        shape = "×".join(map(str, self.shape))
+        return f"<LayerArray {self.name}: {shape} {self.dtype.name} ({', '.join(self.axes)})>"
+
+    def _with(self, view: _View) -> LayerArray:
+        return LayerArray(self._source, self._spec, self._rows, (*self._views, view))
+
+    def _read(self, rows: Rows) -> npt.NDArray[Any]:
+        return self._changed(self._source.read(self._spec, rows if self._rows is None else self._rows[rows]))
+
+    def _changed(self, chunk: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        for view in self._views:
+            chunk = view(chunk)
+        return chunk

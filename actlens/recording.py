@@ -1,0 +1,198 @@
+"""open() and Recording: a recording on disk, read lazily, as a mapping from layers to arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from actlens.errors import ArgumentError, NotFound, RecordingNotFound
+from actlens.format import manifest as index
+from actlens.format.reader import VERIFY, Verify
+from actlens.format.schema import ID, LayerSpec
+from actlens.layer_array import LayerArray
+from actlens.row_source import Rows, RowSource
+
+
+def open(path: str | Path, *, mmap: bool = False, verify: Verify = "stream") -> Recording:
+    """Open a recording, sealed or still being written.
+
+    Args:
+        path: the folder.
+        mmap: give slices of one shard as read-only views of the file instead of copies. A file that is
+            cut short while it is mapped ends the process; the default does not map.
+        verify: "stream" checks whole tensors, and the blocks of 1 MiB that lie in a longer read; "all" checks
+            every block that is touched; "none" checks only headers.
+
+    Raises:
+        RecordingNotFound: nothing there, or nothing committed yet.
+        CorruptRecording: a shard is damaged or missing.
+        UnsupportedFormat: written by a later version.
+
+    >>> import actlens, tempfile, numpy as np
+    >>> with actlens.Recorder(tempfile.mkdtemp() + "/run") as rec:
+    ...     rec.write({"fc": np.eye(2)}, label=["a", "b"])
+    2
+    >>> run = actlens.open(rec.path)
+    >>> run["fc"][:], run.columns["label"]
+    (array([[1., 0.],
+           [0., 1.]]), array(['a', 'b'], dtype='<U1'))
+    """
+    if verify not in VERIFY:
+        raise ArgumentError.choice("verify", verify, VERIFY)
+    folder = Path(path)
+    if not folder.is_dir():
+        raise RecordingNotFound.of(folder, "it is a file" if folder.exists() else "it does not exist")
+    manifest = index.load(folder)
+    on_disk = index.shard_paths(folder)
+    if manifest is None and not on_disk:
+        raise RecordingNotFound.of(folder, "the folder holds neither manifest.json nor shards")
+    source = RowSource.of(folder, manifest, on_disk, mmap=mmap, verify=verify)
+    return Recording(source, None)
+
+
+class Recording(Mapping[str, LayerArray]):
+    """A mapping from layers to lazy arrays; with columns, and information on where it came from.
+
+    All layers and columns have the same rows. `sel` gives a recording with fewer of them.
+    """
+
+    def __init__(self, source: RowSource, rows: Rows | None) -> None:
+        self._source = source
+        self._rows = rows
+
+    def __getitem__(self, key: str) -> LayerArray:
+        spec = next((layer for layer in self._source.schema.layers if layer.key == key), None)
+        if spec is None:
+            raise NotFound.layer(key, self)
+        return LayerArray(self._source, spec, self._rows)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([layer.key for layer in self._source.schema.layers])
+
+    def __len__(self) -> int:
+        return len(self._source.schema.layers)
+
+    def __contains__(self, key: object) -> bool:
+        return any(layer.key == key for layer in self._source.schema.layers)
+
+    @property
+    def path(self) -> Path:
+        """Where the recording is."""
+        return self._source.folder
+
+    @property
+    def layers(self) -> dict[str, LayerSpec]:
+        """Layer → what is stored of it: dtype, shape of one row, axes, type; in the order of the forward."""
+        return {layer.key: layer for layer in self._source.schema.layers}
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return self._source.rows if self._rows is None else len(self._rows)
+
+    @cached_property
+    def columns(self) -> Mapping[str, npt.NDArray[Any]]:
+        """Column → (samples,) values; read when first asked for."""
+        return Columns(self._source, self._rows)
+
+    @property
+    def ids(self) -> npt.NDArray[Any]:
+        """(samples,) ids: integers or text."""
+        return self.columns[ID]
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Where the numbers came from and how they are stored: model, framework, sampling, sizes."""
+        return self._source.info() | {"rows": self.rows}
+
+    def sel(self, **values: Any) -> Recording:
+        """Give the rows whose columns have these values.
+
+        Args:
+            **values: column → a value, or a list or array of values.
+
+        Raises:
+            NotFound: no such column, or no row with a value.
+
+        >>> import actlens, tempfile, numpy as np
+        >>> with actlens.Recorder(tempfile.mkdtemp() + "/run") as rec:
+        ...     rec.write({"fc": np.zeros((3, 2))}, label=[7, 8, 7])
+        3
+        >>> actlens.open(rec.path).sel(label=7).rows
+        2
+        """
+        keep = np.ones(self.rows, bool)
+        for name, wanted in values.items():
+            keep &= _having(name, self.columns[name], wanted)
+        if not keep.any():
+            raise NotFound.value(" and ".join(values), tuple(values.values()), ["none has them together"])
+        rows = np.flatnonzero(keep)
+        return Recording(self._source, rows if self._rows is None else self._rows[rows])
+
+    def take(self, rows: Any) -> Recording:
+        """Give rows by position, in the order given: a slice, or an array of integers or booleans."""
+        picked = np.arange(self.rows)[rows]
+        return Recording(self._source, picked if self._rows is None else self._rows[picked])
+
+    def __repr__(self) -> str:
+        info = self.info
+        sealed = "" if info["sealed"] else ", not sealed"
+        return f"<Recording {self.path}: {self.rows} rows × {len(self)} layers ({', '.join(self)}){sealed}>"
+
+
+class Columns(Mapping[str, npt.NDArray[Any]]):
+    """Column → values of the rows of one recording; read when first asked for."""
+
+    def __init__(self, source: RowSource, rows: Rows | None) -> None:
+        self._source = source
+        self._rows = rows
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        if name not in self:
+            raise NotFound.column(name, self)
+        values = self._source.column(name)
+        return values if self._rows is None else values[self._rows]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([column.name for column in self._source.schema.columns])
+
+    def __len__(self) -> int:
+        return len(self._source.schema.columns)
+
+    def __contains__(self, name: object) -> bool:
+        return any(column.name == name for column in self._source.schema.columns)
+
+    def __repr__(self) -> str:
+        return f"<columns {', '.join(self)}>"
+
+
+def _having(name: str, column: npt.NDArray[Any], wanted: Any) -> npt.NDArray[np.bool_]:
+    """Say which rows have one of the wanted values; each of them must be there."""
+    several = isinstance(wanted, (list, tuple, set, range, np.ndarray))
+    values = np.asarray(list(wanted) if several else [wanted])
+    known = np.isin(values, column)
+    if not known.all():
+        raise NotFound.value(name, values[~known][0].item(), np.unique(column).tolist())
+    return np.isin(column, values)
+
+
+def align(a: Recording, b: Recording) -> tuple[Recording, Recording]:
+    """Give the rows that two recordings share, in the same order, joined by id.
+
+    Raises:
+        NotFound: an id stands twice in one of them (select a step first), or none is shared.
+    """
+    for run in (a, b):
+        values, counts = np.unique(run.ids, return_counts=True)
+        if len(values) and counts.max() > 1:
+            raise NotFound.ambiguous(run.path, values[counts.argmax()].item())
+    shared, in_a, in_b = np.intersect1d(a.ids, b.ids, assume_unique=True, return_indices=True)
+    if not len(shared):
+        raise NotFound.no_shared_ids(a.path, b.path)
+    order = np.argsort(in_a)
+    return a.take(in_a[order]), b.take(in_b[order])

@@ -1,0 +1,158 @@
+"""`Embedding`: where a reducer put the samples, and everything needed to know how."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from actlens.errors import ReduceError
+from actlens.reduce.source import LayerLike
+
+Array = npt.NDArray[Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Embedding:
+    """Samples in few dimensions, with their ids and columns, and how they got there.
+
+    >>> z = actlens.reduce.pca(run["fc1"], n_components=2)
+    >>> z
+    Embedding(fc1 · pca · 1,797 samples × 2 · columns: label)
+    >>> z.points[z.columns["label"] == 3]          # a numpy array
+    >>> z.save("fc1-pca.safetensors")
+
+    Attributes
+    ----------
+    points
+        (samples, n_components), float32.
+    ids, columns
+        (samples,): as in the recording; 0, 1, 2 … and none for a plain array.
+    layer
+        The layer's key; "" for a plain array.
+    method, parameters, versions
+        Provenance: "pca", every parameter in scikit-learn's names, and package → version.
+    explained_variance, explained_variance_ratio
+        (n_components,), float64; reduce.pca only, else None.
+    components, mean
+        (n_components, features) and (features,), float64; reduce.pca only, else None.
+    """
+
+    points: Array
+    ids: Array
+    columns: dict[str, Array]
+    layer: str
+    method: str
+    parameters: dict[str, Any]
+    versions: dict[str, str]
+    explained_variance: Array | None = None
+    explained_variance_ratio: Array | None = None
+    components: Array | None = None
+    mean: Array | None = None
+
+    def __post_init__(self) -> None:
+        if self.points.ndim != 2:
+            raise ReduceError.wrong_points("points", self.points.shape, "(samples, n_components)")
+        if self.ids.shape != (len(self.points),):
+            raise ReduceError.wrong_points("ids", self.ids.shape, f"({len(self.points)},)")
+        for name, column in self.columns.items():
+            if len(column) != len(self.points):
+                raise ReduceError.bad_column(
+                    name, f"has {len(column)} values for {len(self.points)} samples"
+                )
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.array(self.points, dtype=dtype) if copy else np.asarray(self.points, dtype=dtype)
+
+    def __repr__(self) -> str:
+        samples, k = self.points.shape
+        parts = [self.layer, self.method, f"{samples:,} samples × {k}"]
+        if self.columns:
+            parts.append(f"columns: {', '.join(self.columns)}")
+        return f"Embedding({' · '.join(part for part in parts if part)})"
+
+    @property
+    def step(self) -> Any:
+        """The one training step that all rows are of; None where they carry none or several."""
+        steps = self.columns.get("step")
+        if steps is None or not len(steps) or not (steps == steps[0]).all():
+            return None
+        return steps[0].item() if isinstance(steps[0], np.generic) else steps[0]
+
+    def transform(self, layer: LayerLike) -> Embedding:
+        """Map new rows (samples, features) into the same axes. PCA only.
+
+        Raises ReduceError for another method, or another number of features.
+        """
+        from actlens.reduce.pca import transform
+
+        return transform(self, layer)
+
+    def inverse(self, points: npt.ArrayLike) -> Array:
+        """Map points (samples, n_components) back to activations (samples, features), float64. PCA only.
+
+        What the components do not hold is lost: with all of them, this is the input again.
+        Raises ReduceError for another method, or another number of components.
+        """
+        from actlens.reduce.pca import inverse
+
+        return inverse(self, points)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one safetensors file, whole or not at all. Raises ReduceError for a column of objects."""
+        from actlens.reduce.embedding_file import save
+
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Embedding:
+        """Read what `save` wrote. Raises ReduceError for anything else."""
+        from actlens.reduce.embedding_file import load
+
+        return load(path)
+
+    def to_pandas(self) -> Any:
+        """Give a pandas DataFrame: ids as index, the columns, then pca1, pca2, …"""
+        try:
+            import pandas as pd  # type: ignore[import-untyped,unused-ignore]
+        except ImportError as error:
+            raise ReduceError.no_pandas() from error
+        names = [f"{self.method}{k + 1}" for k in range(self.points.shape[1])]
+        frame = pd.DataFrame(self.points, columns=names, index=pd.Index(self.ids, name="id"))
+        for position, (name, column) in enumerate(self.columns.items()):
+            frame.insert(position, name, column, allow_duplicates=True)
+        return frame
+
+
+def versions_of(*packages: str) -> dict[str, str]:
+    """Give package → installed version, and actlens's own, for provenance."""
+    from actlens._version import __version__
+
+    return {"actlens": __version__} | {name: importlib.metadata.version(name) for name in packages}
+
+
+def plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Give parameters as what JSON can hold; an array or an object becomes a short text."""
+    return {name: _plain(value) for name, value in parameters.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return plain({str(key): item for key, item in value.items()})
+    if isinstance(value, np.ndarray):
+        return f"array{value.shape}"
+    return getattr(value, "__name__", None) or repr(value)[:200]

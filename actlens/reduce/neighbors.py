@@ -1,0 +1,98 @@
+"""What t-SNE and UMAP share: fewer features first, and a start that keeps the large distances."""
+
+from __future__ import annotations
+
+import dataclasses
+import numbers
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from actlens.errors import ReduceError
+from actlens.reduce.pca import pca
+from actlens.reduce.source import LayerLike, Rows, rows_of
+
+Array = npt.NDArray[Any]
+
+WIDTH = 50  # principal components that neighbours are looked for in
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prepared:
+    """(samples, ≤ 50) float32 or float64 in memory, ready for a neighbour search, and where it came from."""
+
+    x: Array
+    rows: Rows
+    pca_components: int | None  # None: the features themselves
+
+
+def prepare(layer: LayerLike, feature: str, metric: str, pca_components: int | str | None) -> Prepared:
+    """Reduce wide rows to principal components, where that keeps what the metric measures.
+
+    "auto" means 50 for the euclidean metric, which PCA keeps, and none for the others: PCA moves the
+    origin, and with it every angle. Raises ReduceError for rows that are all equal.
+    """
+    rows = rows_of(layer, feature)
+    samples, features = rows.shape
+    wanted = _width(feature, metric, pca_components)
+    if wanted is None or wanted >= features:
+        x, kept = rows.load(), None
+    else:
+        kept = min(wanted, samples)
+        x = pca(layer, n_components=kept).points
+    if not np.ptp(x, axis=0).any():
+        raise ReduceError.no_variance(feature, rows.name, samples)
+    return Prepared(x, rows, kept)
+
+
+def start(x: Array, n_components: int, seed: int | None) -> Array:
+    """Give the first principal components of x, (samples, n_components) float32, with a spread of 1e-4.
+
+    A random start makes the place of clusters arbitrary (Kobak & Linderman 2021, doi 10.1038/s41587-020-00809-z).
+    A jitter of 1 % parts equal rows, which would feel the same forces for ever.
+    """
+    points = np.zeros((len(x), n_components))
+    known = min(n_components, *x.shape)
+    points[:, :known] = pca(x, n_components=known).points
+    spread = float(points[:, 0].std())
+    points *= 1e-4 / spread
+    points += np.random.default_rng(seed or 0).normal(0.0, 1e-6, points.shape)
+    return points.astype(np.float32)
+
+
+def count_of(feature: str, name: str, given: object, least: int, most: int | None = None) -> int:
+    """Check a whole number. Raises ReduceError."""
+    good = isinstance(given, numbers.Integral) and not isinstance(given, bool)
+    if good and least <= int(given) and (most is None or int(given) <= most):  # type: ignore[call-overload]
+        return int(given)  # type: ignore[call-overload,no-any-return]
+    allowed = f"a whole number from {least} to {most}" if most is not None else f"a whole number ≥ {least}"
+    raise ReduceError.parameter(feature, name, given, allowed)
+
+
+def seed_of(feature: str, random_state: object) -> int | None:
+    """Check a seed: it is written into the embedding, so it must be a number."""
+    if random_state is None:
+        return None
+    good = isinstance(random_state, numbers.Integral) and not isinstance(random_state, bool)
+    if not good or not 0 <= int(random_state) < 2**32:  # type: ignore[call-overload]
+        raise ReduceError.parameter(
+            feature, "random_state", random_state, "None or a whole number from 0 to 2**32 − 1"
+        )
+    return int(random_state)  # type: ignore[call-overload,no-any-return]
+
+
+def finite(feature: str, points: Array) -> Array:
+    """Give the points as float32 (samples, n_components). Raises ReduceError where the library gave NaN."""
+    bad = int((~np.isfinite(points).all(axis=1)).sum())
+    if bad:
+        raise ReduceError.bad_points(feature, bad)
+    return np.ascontiguousarray(points, np.float32)
+
+
+def _width(feature: str, metric: str, pca_components: int | str | None) -> int | None:
+    if pca_components == "auto":
+        return WIDTH if metric == "euclidean" else None
+    if pca_components is None:
+        return None
+    return count_of(feature, "pca_components", pca_components, 1)

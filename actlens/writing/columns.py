@@ -1,0 +1,88 @@
+"""Columns: one value a row; what may be one, and how text is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from actlens.errors import ColumnError
+from actlens.format.dtypes import code_of
+from actlens.format.schema import STRING, ColumnSpec
+from actlens.writing.host import to_numpy
+
+Column = npt.NDArray[Any]
+
+
+def as_column(name: str, value: Any, rows: int) -> Column:
+    """Read a column: one value for each row, or one for all; numbers, bools or text.
+
+    >>> as_column("step", 3, 2)
+    array([3, 3])
+    """
+    try:
+        column = to_numpy(value)
+    except (ValueError, OverflowError) as error:
+        raise ColumnError.bad_values(name, f"rows of different lengths ({error})") from error
+    if column.ndim == 0:
+        column = np.broadcast_to(column, (rows,))
+    elif column.ndim == 2 and column.shape[1] == 1:
+        column = column[:, 0]  # labels of shape (rows, 1), as many loaders give them
+    if column.ndim != 1:
+        raise ColumnError.bad_values(name, f"an array of shape {column.shape}")
+    if len(column) != rows:
+        raise ColumnError.count(name, len(column), rows)
+    if column.dtype.kind in "OT" and all(isinstance(item, str) for item in column):
+        column = column.astype(str)
+    if column.dtype.kind == "U":
+        _check_text(name, value, column)
+    elif code_of(column.dtype) is None:
+        raise ColumnError.bad_values(name, f"values of the kind {column.dtype}")
+    return column.astype(column.dtype.newbyteorder("="))  # a copy: the caller may change its array
+
+
+def _check_text(name: str, value: Any, column: Column) -> None:
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, np.ndarray) and not all(isinstance(item, str) for item in items):
+        raise ColumnError.bad_values(name, "a mixture of text and other things")
+    for item in column.tolist():
+        if "\0" in item or not _is_unicode(item):
+            raise ColumnError.bad_values(name, f"text that is not valid Unicode or holds NUL ({item!r})")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def spec_of(name: str, column: Column) -> ColumnSpec:
+    """Describe a column for the schema."""
+    code = STRING if column.dtype.kind == "U" else code_of(column.dtype)
+    assert code is not None  # noqa: S101 - as_column admits storable dtypes only
+    return ColumnSpec(name=name, dtype=code)
+
+
+def encode_text(columns: Sequence[Column]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Give UTF-8 bytes, and offsets (rows + 1,) from 0."""
+    encoded = [text.encode() for column in columns for text in column.tolist()]
+    offsets = np.zeros(len(encoded) + 1, np.int64)
+    np.cumsum([len(text) for text in encoded], out=offsets[1:])
+    return np.frombuffer(b"".join(encoded), np.uint8), offsets
+
+
+def decode_text(raw: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> Column:
+    """Undo `encode_text`.
+
+    Raises:
+        ValueError: offsets that do not fit the bytes, or bytes that are not UTF-8.
+    """
+    if offsets[0] != 0 or offsets[-1] != len(raw) or (np.diff(offsets) < 0).any():
+        raise ValueError("the offsets of a text column do not fit its bytes")
+    content = raw.tobytes()
+    texts = [content[a:b].decode() for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)]
+    return np.array(texts, dtype=str)

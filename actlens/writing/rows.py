@@ -1,0 +1,150 @@
+"""One batch on its way into a recording: its rows, ids and columns, and which of them are kept."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from actlens.errors import IdError, NotFound, RowsError
+from actlens.format.reader import Shard
+from actlens.format.schema import COL, ID, IDX, STRING
+from actlens.writing.columns import Column, as_column, decode_text
+from actlens.writing.ids import Ids, Sampler, SeenIds, as_ids, first_repeated
+
+STEP = "step"
+_MAX_NAME = 900
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of one batch. `kept` are the positions that are stored; columns hold all rows, the id first."""
+
+    rows: int
+    kept: npt.NDArray[np.int64]
+    columns: dict[str, Column]
+    given_ids: bool
+
+    def kept_columns(self) -> dict[str, Column]:
+        """The columns of the kept rows."""
+        return {name: column[self.kept] for name, column in self.columns.items()}
+
+
+def read_batch(
+    acts: Mapping[str, Any], *, id: Any, ragged: tuple[Any, Any], columns: Mapping[str, Any], first_id: int
+) -> Batch:
+    """Check what was handed to write(); nothing is copied from a device yet."""
+    if any(given is not None for given in ragged):
+        raise RowsError.ragged_not_built()
+    rows = count_rows(acts)
+    for name in columns:
+        _check_name(name)
+    ids = np.arange(first_id, first_id + rows) if id is None else as_ids(id, rows)
+    read = {name: as_column(name, value, rows) for name, value in columns.items()}
+    return Batch(rows, np.arange(rows), {ID: ids, **read}, id is not None)
+
+
+def count_rows(acts: Mapping[str, Any]) -> int:
+    """Give the number of rows that all layers share."""
+    if not isinstance(acts, Mapping) or not acts:
+        raise RowsError.not_activations(acts)
+    counts = {}
+    for key, array in acts.items():
+        _check_name(key)
+        if not hasattr(array, "dtype") or not len(getattr(array, "shape", ())):
+            raise RowsError.not_an_array(key, array)
+        axes = getattr(acts, "axes", {}).get(key)
+        if axes and "sample" in axes[1:]:
+            raise RowsError.rows_not_first(key, axes)
+        counts[key] = int(array.shape[0])
+    if len(set(counts.values())) > 1:
+        raise RowsError.unequal(counts)
+    return next(iter(counts.values()))
+
+
+def _check_name(name: object) -> None:
+    try:
+        size = len(name.encode()) if isinstance(name, str) and "\0" not in name else 0
+    except UnicodeEncodeError:
+        size = 0
+    if not 0 < size <= _MAX_NAME:
+        raise RowsError.bad_key(name)
+
+
+class Bookkeeping:
+    """Which samples are recorded, step by step, so that none stands twice in a step.
+
+    Rows of an earlier attempt (a resumed recording) are left out in silence; rows that come twice in
+    this one are an error.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[Any, SeenIds] = {}
+        self._before: dict[Any, SeenIds] = {}
+        self._given_ids: bool | None = None
+
+    def admitted(self, batch: Batch, sampler: Sampler) -> Batch:
+        """Narrow a batch down to the rows that are sampled and not recorded yet.
+
+        Raises:
+            IdError: an id stands twice in one step, or ids come and go between batches.
+        """
+        if self._given_ids not in {None, batch.given_ids}:
+            raise IdError.sometimes()
+        ids = batch.columns[ID]
+        keep = sampler.keeps(ids)
+        for step, rows in _by_step(batch.columns, np.flatnonzero(keep)):
+            self._refuse_repeated(ids[rows], step, has_step=STEP in batch.columns)
+            if step in self._before:
+                keep[rows] &= ~self._before[step].contains(ids[rows])
+        return dataclasses.replace(batch, kept=np.flatnonzero(keep))
+
+    def _refuse_repeated(self, ids: Ids, step: Any, *, has_step: bool) -> None:
+        repeated = first_repeated(ids)
+        if repeated is None and step in self._seen:
+            again = ids[self._seen[step].contains(ids)]
+            repeated = again[0].item() if len(again) else None
+        if repeated is not None:
+            raise IdError.repeated(repeated, step, has_step=has_step)
+
+    def note(self, batch: Batch) -> None:
+        """Take the kept rows down as recorded."""
+        self._given_ids = batch.given_ids
+        ids = batch.columns[ID]
+        for step, rows in _by_step(batch.columns, batch.kept):
+            self._seen.setdefault(step, SeenIds()).add(ids[rows])
+
+    def load(self, shards: Sequence[Shard]) -> None:
+        """Take down the rows of an earlier attempt."""
+        for shard in shards:
+            columns = {ID: read_column(shard, ID)}
+            if any(column.name == STEP for column in shard.meta.schema.columns):
+                columns[STEP] = read_column(shard, STEP)
+            for step, rows in _by_step(columns, np.arange(shard.meta.rows)):
+                self._before.setdefault(step, SeenIds()).add(columns[ID][rows])
+
+
+def _by_step(
+    columns: Mapping[str, Column], rows: npt.NDArray[np.int64]
+) -> list[tuple[Any, npt.NDArray[np.int64]]]:
+    """Group rows by their step; one group, None, where there is no step."""
+    if not len(rows):
+        return []
+    if STEP not in columns:
+        return [(None, rows)]
+    steps = columns[STEP][rows]
+    if (steps == steps[0]).all():
+        return [(steps[0].item(), rows)]
+    return [(step.item(), rows[steps == step]) for step in np.unique(steps)]
+
+
+def read_column(shard: Shard, name: str) -> Column:
+    """Read a column of one shard."""
+    spec = next((column for column in shard.meta.schema.columns if column.name == name), None)
+    if spec is None:
+        raise NotFound.column(name, [column.name for column in shard.meta.schema.columns])
+    values = shard.read(COL + name)
+    return decode_text(values, shard.read(IDX + COL + name)) if spec.dtype == STRING else values
