@@ -142,8 +142,8 @@ class LayerArray:
                 yield self._changed(chunk)
         else:
             for first in range(0, len(self._rows), size):
-                rows = self._rows[first : first + size]
-                yield self._changed(self._source.read(self._spec, rows, scan=True))
+                some = self._rows[first : first + size]
+                yield self._changed(self._source.read(self._spec, some, scan=True))
 
     def flatten(self) -> LayerArray:
         """Give the layer as `(samples, features)`, in stored order; nothing is read."""

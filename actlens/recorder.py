@@ -19,10 +19,10 @@ from actlens.errors import ArgumentError, RecordingError
 from actlens.format.commit import DURABILITIES, Durability
 from actlens.format.dtypes import DTYPES, is_floating, named
 from actlens.format.schema import Origin, Schema
-from actlens.writing.buffer import ShardBuffer, join_schemas, schema_of
+from actlens.writing.buffer import ShardBuffer, join_schemas, row_bytes, schema_of
 from actlens.writing.host import Arrays, fetch, narrowed
 from actlens.writing.ids import Sample, Sampler
-from actlens.writing.rows import Batch, Bookkeeping, read_batch
+from actlens.writing.rows import Batch, Bookkeeping, batch_of, read_batch
 from actlens.writing.writer import Writer
 
 
@@ -172,6 +172,28 @@ class Recorder:
             self._writer.commit(self._schema, tensors, rows)
         self._kept += len(batch.kept)
         return len(batch.kept)
+
+    def skip(self, rows: int, /, *, id: Any = None, **columns: Any) -> bool:
+        """Pass over a batch if none of its rows would be kept; say whether it was.
+
+        For a loop that can then spare itself the forward: rows that are not sampled, or that a resumed
+        recording has already.
+        """
+        batch = batch_of(rows, id=id, columns=columns, first_id=self._seen)
+        if len(self._books.admitted(batch, self._sampler).kept):
+            return False
+        self._seen += rows
+        return True
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row as stored; 0 before the first batch."""
+        return row_bytes(self._schema) if self._schema else 0
+
+    @property
+    def fraction(self) -> float | None:
+        """The share of samples that is kept, where `sample=` is a fraction."""
+        return self._sampler.fraction
 
     def flush(self) -> None:
         """Commit the rows so far, as a shard of its own, and wait until they are on the disk."""

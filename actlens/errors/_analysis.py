@@ -283,7 +283,9 @@ class PlotError(InputError):
         return cls(f"{feature}: {why}.")
 
     @classmethod
-    def no_maps(cls, name: str, shape: Sequence[int], axes: Sequence[str], missing: Iterable[str]) -> PlotError:
+    def no_maps(
+        cls, name: str, shape: Sequence[int], axes: Sequence[str], missing: Iterable[str]
+    ) -> PlotError:
         """A layer without the axes of an image."""
         return cls(
             f"plot.feature_maps needs axes named channel, height and width; {_of(name)} of shape {tuple(shape)} "

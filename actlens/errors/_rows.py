@@ -195,6 +195,20 @@ class ArgumentError(InputError):
         return cls(f"{name}= is {given!r}; it takes a whole number of at least {least}.")
 
     @classmethod
+    def belongs_to_recorder(cls, names: Iterable[str]) -> ArgumentError:
+        """Options of a Recorder beside an open one."""
+        return cls(
+            f"{listed(names)} were decided when the Recorder was opened: give them to Recorder(…), not to record()."
+        )
+
+    @classmethod
+    def unknown(cls, function: str, names: Iterable[str], allowed: Iterable[str]) -> ArgumentError:
+        """A keyword that the function does not take."""
+        return cls(
+            f"{function}() does not take {listed(names)}. Options for the recording: {listed(allowed)}."
+        )
+
+    @classmethod
     def sample(cls, given: object) -> ArgumentError:
         """`sample=` of a wrong kind or range."""
         return cls(

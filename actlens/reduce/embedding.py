@@ -62,9 +62,7 @@ class Embedding:
             raise ReduceError.wrong_points("ids", self.ids.shape, f"({len(self.points)},)")
         for name, column in self.columns.items():
             if len(column) != len(self.points):
-                raise ReduceError.bad_column(
-                    name, f"has {len(column)} values for {len(self.points)} samples"
-                )
+                raise ReduceError.bad_column(name, f"has {len(column)} values for {len(self.points)} samples")
 
     def __len__(self) -> int:
         return len(self.points)

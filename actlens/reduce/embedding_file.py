@@ -110,7 +110,8 @@ def _tensors(embedding: Embedding) -> dict[str, Array]:
             tensors[name] = value
     # safetensors 0.8.0 writes strided arrays wrong, and foreign byte order as it lies.
     return {
-        key: np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("=")) for key, value in tensors.items()
+        key: np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("="))
+        for key, value in tensors.items()
     }
 
 

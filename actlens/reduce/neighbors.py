@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from actlens.errors import ReduceError
-from actlens.reduce.pca import pca
-from actlens.reduce.source import LayerLike, Rows, rows_of
+from actlens.reduce.pca import fit_axes, project
+from actlens.reduce.source import Rows, rows_of
 
 Array = npt.NDArray[Any]
 
@@ -20,30 +20,31 @@ WIDTH = 50  # principal components that neighbours are looked for in
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prepared:
-    """(samples, ≤ 50) float32 or float64 in memory, ready for a neighbour search, and where it came from."""
+    """x (samples, features or fewer) in memory, ready for a neighbour search."""
 
     x: Array
-    rows: Rows
-    pca_components: int | None  # None: the features themselves
+    pca_components: int | None  # None: x holds the features themselves
 
 
-def prepare(layer: LayerLike, feature: str, metric: str, pca_components: int | str | None) -> Prepared:
+def prepare(rows: Rows, metric: str, pca_components: int | str | None) -> Prepared:
     """Reduce wide rows to principal components, where that keeps what the metric measures.
 
     "auto" means 50 for the euclidean metric, which PCA keeps, and none for the others: PCA moves the
     origin, and with it every angle. Raises ReduceError for rows that are all equal.
     """
-    rows = rows_of(layer, feature)
     samples, features = rows.shape
-    wanted = _width(feature, metric, pca_components)
+    wanted = _width(rows.feature, metric, pca_components)
     if wanted is None or wanted >= features:
-        x, kept = rows.load(), None
+        ready, floor = Prepared(rows.load(), None), 0.0
     else:
         kept = min(wanted, samples)
-        x = pca(layer, n_components=kept).points
-    if not np.ptp(x, axis=0).any():
-        raise ReduceError.no_variance(feature, rows.name, samples)
-    return Prepared(x, rows, kept)
+        axes = fit_axes(rows, kept)
+        ready = Prepared(project(rows, axes), kept)
+        # Equal rows are not exactly at 0 here: what the mean lacks in figures is left.
+        floor = 8 * float(np.finfo(rows.dtype).eps) * float(np.abs(axes.mean).max())
+    if np.ptp(ready.x, axis=0).max() <= floor:
+        raise ReduceError.no_variance(rows.feature, rows.name, samples)
+    return ready
 
 
 def start(x: Array, n_components: int, seed: int | None) -> Array:
@@ -54,7 +55,8 @@ def start(x: Array, n_components: int, seed: int | None) -> Array:
     """
     points = np.zeros((len(x), n_components))
     known = min(n_components, *x.shape)
-    points[:, :known] = pca(x, n_components=known).points
+    rows = rows_of(x, "reduce")
+    points[:, :known] = project(rows, fit_axes(rows, known))
     spread = float(points[:, 0].std())
     points *= 1e-4 / spread
     points += np.random.default_rng(seed or 0).normal(0.0, 1e-6, points.shape)

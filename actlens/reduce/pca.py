@@ -65,18 +65,13 @@ def pca(
     samples than features the Gram matrix of the samples, which has the same eigenvalues, is smaller.
     """
     rows = rows_of(layer, _FEATURE)
-    samples, features = rows.shape
-    if samples < 2:
-        raise ReduceError.too_few_samples(_FEATURE, samples, 2)
-    wanted = _checked(n_components, min(rows.shape))
-    side = min(rows.shape)
-    if 8 * side**2 > _LIMIT_BYTES:
-        raise ReduceError.too_wide(rows.name, side, bytes_text(8 * side**2), bytes_text(_LIMIT_BYTES))
-    axes = (_from_gram if samples < features else _from_covariance)(rows, wanted)
+    if len(rows.ids) < 2:
+        raise ReduceError.too_few_samples(_FEATURE, len(rows.ids), 2)
+    axes = fit_axes(rows, _checked(n_components, min(rows.shape)))
     axes = axes.whitened() if whiten else axes
     parameters = {"n_components": n_components, "whiten": whiten, "random_state": random_state}
     return Embedding(
-        points=_project(rows, axes),
+        points=project(rows, axes),
         ids=rows.ids,
         columns=rows.columns,
         layer=rows.name,
@@ -96,10 +91,8 @@ def transform(fitted: Embedding, layer: LayerLike) -> Embedding:
     axes = _axes_of(fitted, "transform")
     if rows.shape[1] != len(axes.mean):
         raise ReduceError.other_features(len(axes.mean), rows.shape[1])
-    points = _project(rows, axes)
-    return dataclasses.replace(
-        fitted, points=points, ids=rows.ids, columns=rows.columns, layer=rows.name
-    )
+    points = project(rows, axes)
+    return dataclasses.replace(fitted, points=points, ids=rows.ids, columns=rows.columns, layer=rows.name)
 
 
 def inverse(fitted: Embedding, points: npt.ArrayLike) -> Array:
@@ -112,7 +105,7 @@ def inverse(fitted: Embedding, points: npt.ArrayLike) -> Array:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Axes:
+class Axes:
     """Where the components point: all float64. Points are divided by `scale` (k,), 1 unless whitened."""
 
     mean: Array  # (features,)
@@ -121,19 +114,17 @@ class _Axes:
     ratio: Array  # (k,)
     scale: Array  # (k,)
 
-    def whitened(self) -> _Axes:
+    def whitened(self) -> Axes:
         # A component without variance has points that are rounding alone: they stay as they are.
         floor = 1e-12 * self.variance.max(initial=0.0)
-        return dataclasses.replace(
-            self, scale=np.sqrt(np.where(self.variance > floor, self.variance, 1.0))
-        )
+        return dataclasses.replace(self, scale=np.sqrt(np.where(self.variance > floor, self.variance, 1.0)))
 
 
-def _axes_of(fitted: Embedding, verb: str) -> _Axes:
+def _axes_of(fitted: Embedding, verb: str) -> Axes:
     if fitted.components is None or fitted.mean is None or fitted.explained_variance is None:
         raise ReduceError.not_linear(fitted.method, verb)
     ratio = fitted.explained_variance_ratio
-    axes = _Axes(
+    axes = Axes(
         fitted.mean,
         fitted.components,
         fitted.explained_variance,
@@ -144,7 +135,9 @@ def _axes_of(fitted: Embedding, verb: str) -> _Axes:
 
 
 def _checked(n_components: int | float | None, most: int) -> int | float:
-    allowed = f"a number from 1 to {most} (min(samples, features)), a share of variance between 0 and 1, or None"
+    allowed = (
+        f"a number from 1 to {most} (min(samples, features)), a share of variance between 0 and 1, or None"
+    )
     if n_components is None:
         return most
     if isinstance(n_components, bool) or not isinstance(n_components, numbers.Real):
@@ -157,7 +150,16 @@ def _checked(n_components: int | float | None, most: int) -> int | float:
     raise ReduceError.n_components(_FEATURE, n_components, allowed)
 
 
-def _from_covariance(rows: Rows, wanted: int | float) -> _Axes:
+def fit_axes(rows: Rows, wanted: int | float) -> Axes:
+    """Find the components: a number of them, or as many as explain a share of the variance."""
+    samples, features = rows.shape
+    side = min(samples, features)
+    if 8 * side**2 > _LIMIT_BYTES:
+        raise ReduceError.too_wide(rows.name, side, bytes_text(8 * side**2), bytes_text(_LIMIT_BYTES))
+    return _from_gram(rows, wanted) if samples < features else _from_covariance(rows, wanted)
+
+
+def _from_covariance(rows: Rows, wanted: int | float) -> Axes:
     """Samples ≥ features: memory is one (features, features) matrix and a chunk."""
     sums: moments.Moments | None = None
     for chunk in rows.chunks():
@@ -165,10 +167,10 @@ def _from_covariance(rows: Rows, wanted: int | float) -> _Axes:
     assert sums is not None  # noqa: S101  rows_of refuses an empty layer
     mean, covariance = sums.finish()
     values, vectors, ratio = _decompose(covariance, wanted)
-    return _Axes(mean, eigen.with_fixed_signs(vectors.T), values, ratio, np.ones(len(values)))
+    return Axes(mean, eigen.with_fixed_signs(vectors.T), values, ratio, np.ones(len(values)))
 
 
-def _from_gram(rows: Rows, wanted: int | float) -> _Axes:
+def _from_gram(rows: Rows, wanted: int | float) -> Axes:
     """Samples < features: the (samples, samples) matrix of inner products, block by block of rows."""
     gram = np.empty((rows.shape[0], rows.shape[0]))
     mean = np.zeros(rows.shape[1])
@@ -194,7 +196,7 @@ def _from_gram(rows: Rows, wanted: int | float) -> _Axes:
     gram -= gram.mean(axis=1, keepdims=True)
     gram /= rows.shape[0] - 1
     values, vectors, ratio = _decompose(gram, wanted)
-    return _Axes(mean, _gram_components(rows, mean, vectors), values, ratio, np.ones(len(values)))
+    return Axes(mean, _gram_components(rows, mean, vectors), values, ratio, np.ones(len(values)))
 
 
 def _gram_components(rows: Rows, mean: Array, vectors: Array) -> Array:
@@ -221,7 +223,7 @@ def _decompose(matrix: Array, wanted: int | float) -> tuple[Array, Array, Array]
     return values, vectors, ratio
 
 
-def _project(rows: Rows, axes: _Axes) -> Array:
+def project(rows: Rows, axes: Axes) -> Array:
     """Give float32 points (samples, k), a chunk at a time."""
     points = np.empty((rows.shape[0], len(axes.components)), np.float32)
     shift = axes.mean.astype(rows.dtype)

@@ -13,7 +13,9 @@ from actlens.errors import ReduceError
 
 Array: TypeAlias = npt.NDArray[Any]
 
-_CHUNK_BYTES = 32 << 20  # of one chunk in working precision: large enough for a fast GEMM, small beside a model
+_CHUNK_BYTES = (
+    32 << 20
+)  # of one chunk in working precision: large enough for a fast GEMM, small beside a model
 _SMALL = 1 << 22  # values; below this float64 costs less than a tenth of a second, so precision is free
 _NARROW_INTEGERS = 2  # bytes: what float32 holds exactly
 
@@ -145,9 +147,7 @@ def _working_dtype(dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.dtype[Any
         return None
     if not extension and dtype.kind not in "biuf":
         return None
-    narrow = (
-        extension or dtype.itemsize <= _NARROW_INTEGERS or (dtype.kind == "f" and dtype.itemsize <= 4)
-    )
+    narrow = extension or dtype.itemsize <= _NARROW_INTEGERS or (dtype.kind == "f" and dtype.itemsize <= 4)
     if narrow and np.prod(shape, dtype=np.int64) > _SMALL:
         return np.dtype(np.float32)
     return np.dtype(np.float64)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+import numbers
 import os
-import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,13 +16,15 @@ from actlens.errors import ReduceError
 from actlens.reduce import neighbors
 from actlens.reduce.embedding import Embedding, plain, versions_of
 from actlens.reduce.optional import need
-from actlens.reduce.source import LayerLike
+from actlens.reduce.source import LayerLike, rows_of
 
 Array = npt.NDArray[Any]
 
 _FEATURE = "reduce.tsne"
 _SKLEARN, _OPENTSNE = "scikit-learn", "openTSNE"
-_LARGE = 10_000  # rows; up to here both take the same time, at 30,000 openTSNE takes 40 s and scikit-learn 100
+_LARGE = (
+    10_000  # rows; up to here both take the same time, at 30,000 openTSNE takes 40 s and scikit-learn 100
+)
 _EARLY = 250  # iterations with early exaggeration, in both
 _EXACT_NEIGHBORS = 100_000  # rows; up to here exact search is as fast as approximate, and has a recall of 1
 
@@ -84,31 +89,116 @@ def tsne(  # noqa: PLR0913  scikit-learn's own parameters
     MissingDependency
         The engine is not installed.
     """
-    samples = _samples(layer)
-    kind = _engine(engine, samples, n_components)
+    rows = rows_of(layer, _FEATURE)
     seed = neighbors.seed_of(_FEATURE, random_state)
     options = {
         "n_components": neighbors.count_of(_FEATURE, "n_components", n_components, 1, 3),
-        "perplexity": _perplexity(perplexity, samples),
+        "perplexity": _perplexity(perplexity, rows.shape[0]),
         "early_exaggeration": _positive("early_exaggeration", early_exaggeration),
-        "learning_rate": learning_rate if learning_rate == "auto" else _positive("learning_rate", learning_rate),
+        "learning_rate": learning_rate
+        if learning_rate == "auto"
+        else _positive("learning_rate", learning_rate),
         "metric": metric,
         "random_state": seed,
-        "n_jobs": n_jobs if n_jobs is not None else _cores(),
+        "n_jobs": n_jobs if n_jobs is not None else len(os.sched_getaffinity(0)),
     }
-    iterations = max_iter if max_iter is not None else {_SKLEARN: 1000, _OPENTSNE: 750}[kind]
+    chosen = _engine(engine, rows.shape[0], n_components)
+    iterations = chosen.iterations if max_iter is None else max_iter
     iterations = neighbors.count_of(_FEATURE, "max_iter", iterations, _EARLY)
-    ready = neighbors.prepare(layer, _FEATURE, metric, pca_components)
-    beginning = _start(init, ready.x, n_components, seed)
-    run = _sklearn if kind == _SKLEARN else _opentsne
-    points = run(ready.x, beginning, iterations, options)
-    recorded = {"max_iter": iterations, "init": init, "pca_components": ready.pca_components, "engine": kind}
+    library = chosen.library(rows.shape[0], engine)  # missed before the work, not after it
+    ready = neighbors.prepare(rows, metric, pca_components)
+    points = chosen.run(library, ready.x, _start(init, ready.x, n_components, seed), iterations, options)
+    recorded = {
+        "max_iter": iterations,
+        "init": init,
+        "pca_components": ready.pca_components,
+        "engine": chosen.name,
+    }
     return Embedding(
         points=neighbors.finite(_FEATURE, points),
-        ids=ready.rows.ids,
-        columns=ready.rows.columns,
-        layer=ready.rows.name,
+        ids=rows.ids,
+        columns=rows.columns,
+        layer=rows.name,
         method="tsne",
         parameters=plain(options | recorded),
-        versions=versions_of("numpy", kind),
+        versions=versions_of("numpy", chosen.name),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Engine:
+    """One library: its name for pip, its module, its iterations, and how it is called."""
+
+    name: str
+    module: str
+    iterations: int
+    run: Callable[[Any, Array, Array, int, dict[str, Any]], Array]
+
+    def library(self, samples: int, asked: str | None) -> Any:
+        large = self.name == _OPENTSNE and asked is None
+        feature = (
+            f"{_FEATURE} of {samples:,} samples (engine='scikit-learn' is slower)" if large else _FEATURE
+        )
+        return need(self.module, feature=feature, package=self.name, extra="tsne")
+
+
+def _sklearn(manifold: Any, x: Array, beginning: Array, iterations: int, options: dict[str, Any]) -> Array:
+    model = manifold.TSNE(init=beginning, max_iter=iterations, method="barnes_hut", **options)
+    return np.asarray(model.fit_transform(x))
+
+
+def _opentsne(library: Any, x: Array, beginning: Array, iterations: int, options: dict[str, Any]) -> Array:
+    exact = len(x) <= _EXACT_NEIGHBORS
+    model = library.TSNE(
+        initialization=beginning,
+        early_exaggeration_iter=_EARLY,
+        n_iter=iterations - _EARLY,
+        neighbors="exact" if exact else "approx",
+        # Interpolation is for one and two dimensions; below 10,000 rows the tree is the faster.
+        negative_gradient_method="fft" if len(x) > _LARGE and beginning.shape[1] < 3 else "bh",
+        **options,
+    )
+    return np.asarray(model.fit(x))
+
+
+_ENGINES = {
+    _SKLEARN: _Engine(_SKLEARN, "sklearn.manifold", 1000, _sklearn),
+    _OPENTSNE: _Engine(_OPENTSNE, "openTSNE", 750, _opentsne),
+}
+
+
+def _engine(asked: str | None, samples: int, n_components: int) -> _Engine:
+    if asked is None:
+        return _ENGINES[_OPENTSNE if samples > _LARGE and n_components < 3 else _SKLEARN]
+    if asked not in _ENGINES:
+        raise ReduceError.parameter(_FEATURE, "engine", asked, f"None or one of: {', '.join(_ENGINES)}")
+    return _ENGINES[asked]
+
+
+def _start(init: str | Array, x: Array, n_components: int, seed: int | None) -> Array:
+    shape = (len(x), n_components)
+    if isinstance(init, np.ndarray):
+        if init.shape != shape:
+            raise ReduceError.wrong_points("init", init.shape, str(shape))
+        return init.astype(np.float32)
+    if init == "pca":
+        return neighbors.start(x, n_components, seed)
+    if init == "random":
+        return np.random.default_rng(seed).normal(0.0, 1e-4, shape).astype(np.float32)
+    raise ReduceError.parameter(_FEATURE, "init", init, "'pca', 'random' or an array (samples, n_components)")
+
+
+def _perplexity(given: float, samples: int) -> float:
+    if samples < 4:
+        raise ReduceError.too_few_samples(_FEATURE, samples, 4)
+    value = _positive("perplexity", given)
+    largest = (samples - 1) / 3  # it looks at 3 × perplexity neighbours
+    if value > largest:
+        raise ReduceError.perplexity(value, samples, math.floor(largest))
+    return value
+
+
+def _positive(name: str, given: object) -> float:
+    if isinstance(given, numbers.Real) and not isinstance(given, bool) and 0 < float(given) < math.inf:
+        return float(given)
+    raise ReduceError.parameter(_FEATURE, name, given, "a positive number")

@@ -39,7 +39,11 @@ def read_batch(
     """Check what was handed to write(); nothing is copied from a device yet."""
     if any(given is not None for given in ragged):
         raise RowsError.ragged_not_built()
-    rows = count_rows(acts)
+    return batch_of(count_rows(acts), id=id, columns=columns, first_id=first_id)
+
+
+def batch_of(rows: int, *, id: Any, columns: Mapping[str, Any], first_id: int) -> Batch:
+    """Read the ids and columns of a batch of so many rows."""
     for name in columns:
         _check_name(name)
     ids = np.arange(first_id, first_id + rows) if id is None else as_ids(id, rows)
