@@ -59,15 +59,17 @@ def record(  # noqa: PLR0913 - the whole main job in one call; all but three hav
         batches: any iterable of batches: arrays; tuples, whose first item goes to the model; or dicts.
         path: a new folder; or an open Recorder, to record the same samples at every step of training.
         layers: as for `capture`: patterns, a dict pattern → transform, or a function of the path.
-        columns: names for the other items of a tuple, in order; of a dict, which keys to store. A column named
-            "id" gives the samples' ids (0, 1, 2 … otherwise).
+        columns: names for the other items of a tuple, in order; of a dict, which keys to store. A column
+            named "id" gives the samples' ids (0, 1, 2 … otherwise).
         inputs: of a dict, the key that goes to the model, or a list of keys passed by name; of a tuple, the
             number of items that go to the model.
-        sample, seed, dtype, resume: as for `Recorder`: which samples are kept (a fraction of 0.1 keeps the same
-            ones in every run and framework), what floats are stored as, whether to go on.
+        sample: which samples to keep, as for `Recorder`: 0.1 keeps the same tenth in every run and framework.
+        seed: of the sample.
+        dtype: what floats are stored as, e.g. "float16".
         step: a value for the column "step", the same for all rows.
         budget: a size such as "2GB" that the recording may not pass; checked on the first batch.
         stop: end each forward after the last layer that is needed (see `capture`).
+        resume: go on with a recording that is there; what it has is not computed again.
         progress: show a progress bar, in a terminal or a notebook.
         **writing: `rank`, `shard_bytes`, `durability`, as for `Recorder`.
 

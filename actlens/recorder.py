@@ -283,7 +283,7 @@ class Recorder:
             if getattr(was, field) != now:
                 self._writer.abandon()
                 self._open = False
-                raise RecordingError.schema_changed(f"{field}=", repr(getattr(was, field)), repr(now))
+                raise RecordingError.choice_changed(field, getattr(was, field), now)
         self._books.load(shards)
 
     def _origin(self) -> Origin:

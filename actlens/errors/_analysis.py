@@ -159,7 +159,7 @@ class ReduceError(InputError):
 
     @classmethod
     def not_linear(cls, method: str, verb: str) -> ReduceError:
-        """transform or inverse of something other than a PCA."""
+        """Give transform or inverse of something other than a PCA."""
         return cls(
             f"an embedding by {method} has no {verb}(): only reduce.pca maps new rows into the same axes. "
             "Fit all the rows that you want to see together."

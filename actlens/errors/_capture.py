@@ -89,6 +89,14 @@ class BadTransform(SelectionError):
         )
 
     @classmethod
+    def in_place(cls, key: str) -> BadTransform:
+        """It wrote into the model's own tensor."""
+        return cls(
+            f"the transform of layer {key!r} changed the activation in place, and with it the model's own result. "
+            "Let it return a new array."
+        )
+
+    @classmethod
     def not_an_array(cls, key: str, transform: object, given: object) -> BadTransform:
         """It returned something that is not an array."""
         return cls(

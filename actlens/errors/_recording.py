@@ -42,7 +42,16 @@ class RecordingError(ActlensError):
         """A layer or column that is not as in the rows before."""
         return cls(
             f"{what} was {was} in the rows recorded so far and is {now} now. "
-            "A recording holds one shape and dtype a layer: write to another path, or pool the layer to a fixed shape."
+            "All batches of a recording have the same layers and columns, each of one shape and dtype: "
+            "write to another path, or pool the layer to a fixed shape."
+        )
+
+    @classmethod
+    def choice_changed(cls, name: str, was: object, now: object) -> RecordingError:
+        """A resumed recording with other options."""
+        return cls(
+            f"{name}= was {was!r} in the rows recorded so far and is {now!r} now. To go on with this recording, "
+            f"give {name}={was!r} again; else write to another path."
         )
 
     @classmethod

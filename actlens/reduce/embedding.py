@@ -118,7 +118,7 @@ class Embedding:
         return load(path)
 
     def to_pandas(self) -> Any:
-        """Give a pandas DataFrame: ids as index, the columns, then pca1, pca2, …"""
+        """Give a pandas DataFrame: ids as index, the columns, then pca1, pca2 and so on."""
         try:
             import pandas as pd  # type: ignore[import-untyped,unused-ignore]
         except ImportError as error:

@@ -8,6 +8,7 @@ Keys: `points`, `ids`, `column:<name>`, and for PCA `components`, `mean`, `expla
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import uuid
@@ -109,10 +110,7 @@ def _tensors(embedding: Embedding) -> dict[str, Array]:
         if value is not None:
             tensors[name] = value
     # safetensors 0.8.0 writes strided arrays wrong, and foreign byte order as it lies.
-    return {
-        key: np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("="))
-        for key, value in tensors.items()
-    }
+    return {key: np.ascontiguousarray(v, v.dtype.newbyteorder("=")) for key, v in tensors.items()}
 
 
 def _written(key: str, values: Array) -> dict[str, Array]:
@@ -133,5 +131,5 @@ def _read(tensors: dict[str, Array], key: str) -> Array:
     if key in tensors:
         return tensors[key]
     data, offsets = tensors[f"{key}:utf8"].tobytes(), tensors[f"{key}:offsets"].tolist()
-    texts = [data[a:b].decode("utf-8", "surrogatepass") for a, b in zip(offsets, offsets[1:], strict=False)]
+    texts = [data[a:b].decode("utf-8", "surrogatepass") for a, b in itertools.pairwise(offsets)]
     return np.array(texts, dtype=np.str_)

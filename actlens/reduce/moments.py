@@ -1,9 +1,9 @@
 """Sums over chunks that give mean and covariance: a pure `partial`, an addition, a `finish`.
 
-A sum is associative, so chunks may be summed anywhere and added in order; that is what lets a reduction run in
-memory that does not grow with the rows. The numbers stay right where the usual ways fail: the rows are shifted
-by a first estimate of their mean *before* they are multiplied. Without it, float32 cancels: scikit-learn's
-float32 PCA has a wholly wrong direction in its first 20 from a mean of 30 standard deviations on.
+A sum is associative, so chunks may be summed anywhere and added in order; that is what lets a reduction run
+in memory that does not grow with the rows. The numbers stay right where the usual ways fail: the rows are
+shifted by a first estimate of their mean *before* they are multiplied. Without it, float32 cancels:
+scikit-learn's float32 PCA has a wholly wrong direction in its first 20 from a mean of 30 deviations on.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _SQUARES_UNDERFLOW = 1e-30  # of float32 sums: below, squares lose their figures
 class Moments:
     """Sums of rows x, taken about a fixed `shift` (features,).
 
-    `count` rows; `total` (features,) = Σ(x − shift); `scatter` (features, features) = Σ(x − shift)(x − shift)ᵀ;
-    both float64.
+    `count` rows; `total` (features,) = Σ(x − shift) and `scatter` (features, features) =
+    Σ(x − shift)(x − shift)ᵀ, both float64.
     """
 
     shift: Array
@@ -79,4 +79,4 @@ def product(a: Array, b: Array) -> Array:
 
 def first_mean(chunk: Array) -> Array:
     """Give the mean of a chunk in the chunk's own precision: the shift for `partial`."""
-    return chunk.mean(axis=0, dtype=np.float64).astype(chunk.dtype)
+    return np.asarray(chunk.mean(axis=0, dtype=np.float64).astype(chunk.dtype))

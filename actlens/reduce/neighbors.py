@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import numbers
+import math
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,8 @@ def prepare(rows: Rows, metric: str, pca_components: int | str | None) -> Prepar
 def start(x: Array, n_components: int, seed: int | None) -> Array:
     """Give the first principal components of x, (samples, n_components) float32, with a spread of 1e-4.
 
-    A random start makes the place of clusters arbitrary (Kobak & Linderman 2021, doi 10.1038/s41587-020-00809-z).
+    A random start makes the place of clusters arbitrary (Kobak & Linderman 2021,
+    doi 10.1038/s41587-020-00809-z).
     A jitter of 1 % parts equal rows, which would feel the same forces for ever.
     """
     points = np.zeros((len(x), n_components))
@@ -65,23 +66,32 @@ def start(x: Array, n_components: int, seed: int | None) -> Array:
 
 def count_of(feature: str, name: str, given: object, least: int, most: int | None = None) -> int:
     """Check a whole number. Raises ReduceError."""
-    good = isinstance(given, numbers.Integral) and not isinstance(given, bool)
-    if good and least <= int(given) and (most is None or int(given) <= most):  # type: ignore[call-overload]
+    whole = isinstance(given, (int, np.integer)) and not isinstance(given, bool)
+    if whole and least <= given and (most is None or given <= most):  # type: ignore[operator]
         return int(given)  # type: ignore[call-overload,no-any-return]
     allowed = f"a whole number from {least} to {most}" if most is not None else f"a whole number ≥ {least}"
     raise ReduceError.parameter(feature, name, given, allowed)
 
 
+def number_of(feature: str, name: str, given: object, most: float = math.inf) -> float:
+    """Check a number from 0 to `most`, or, without `most`, any positive one. Raises ReduceError."""
+    if isinstance(given, (int, float, np.integer, np.floating)) and not isinstance(given, bool):
+        value = float(given)
+        if math.isfinite(value) and 0 <= value <= most and (value > 0 or math.isfinite(most)):
+            return value
+    allowed = f"a number from 0 to {most:g}" if math.isfinite(most) else "a positive number"
+    raise ReduceError.parameter(feature, name, given, allowed)
+
+
 def seed_of(feature: str, random_state: object) -> int | None:
-    """Check a seed: it is written into the embedding, so it must be a number."""
+    """Check a seed: it is written into the embedding, so it must be a number. Raises ReduceError."""
     if random_state is None:
         return None
-    good = isinstance(random_state, numbers.Integral) and not isinstance(random_state, bool)
-    if not good or not 0 <= int(random_state) < 2**32:  # type: ignore[call-overload]
-        raise ReduceError.parameter(
-            feature, "random_state", random_state, "None or a whole number from 0 to 2**32 − 1"
-        )
-    return int(random_state)  # type: ignore[call-overload,no-any-return]
+    whole = isinstance(random_state, (int, np.integer)) and not isinstance(random_state, bool)
+    if whole and 0 <= random_state < 2**32:  # type: ignore[operator]
+        return int(random_state)  # type: ignore[call-overload,no-any-return]
+    allowed = "None or a whole number from 0 to 2**32 − 1"
+    raise ReduceError.parameter(feature, "random_state", random_state, allowed)
 
 
 def finite(feature: str, points: Array) -> Array:

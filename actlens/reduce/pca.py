@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import numbers
 from typing import Any
 
 import numpy as np
@@ -106,7 +105,7 @@ def inverse(fitted: Embedding, points: npt.ArrayLike) -> Array:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Axes:
-    """Where the components point: all float64. Points are divided by `scale` (k,), 1 unless whitened."""
+    """Where the components point, all in float64. Points are divided by `scale` (k,), 1 unless whitened."""
 
     mean: Array  # (features,)
     components: Array  # (k, features)
@@ -115,6 +114,7 @@ class Axes:
     scale: Array  # (k,)
 
     def whitened(self) -> Axes:
+        """Give the same axes with points of unit variance."""
         # A component without variance has points that are rounding alone: they stay as they are.
         floor = 1e-12 * self.variance.max(initial=0.0)
         return dataclasses.replace(self, scale=np.sqrt(np.where(self.variance > floor, self.variance, 1.0)))
@@ -134,19 +134,15 @@ def _axes_of(fitted: Embedding, verb: str) -> Axes:
     return axes.whitened() if fitted.parameters.get("whiten") else axes
 
 
-def _checked(n_components: int | float | None, most: int) -> int | float:
-    allowed = (
-        f"a number from 1 to {most} (min(samples, features)), a share of variance between 0 and 1, or None"
-    )
+def _checked(n_components: object, most: int) -> int | float:
     if n_components is None:
         return most
-    if isinstance(n_components, bool) or not isinstance(n_components, numbers.Real):
-        raise ReduceError.n_components(_FEATURE, n_components, allowed)
-    if isinstance(n_components, numbers.Integral):
+    if isinstance(n_components, (int, np.integer)) and not isinstance(n_components, bool):
         if 1 <= n_components <= most:
             return int(n_components)
-    elif 0 < n_components < 1:
+    elif isinstance(n_components, (float, np.floating)) and 0 < n_components < 1:
         return float(n_components)
+    allowed = f"1 to {most} (min(samples, features)), a share of variance between 0 and 1, or None"
     raise ReduceError.n_components(_FEATURE, n_components, allowed)
 
 

@@ -112,7 +112,7 @@ class Rows:
 def rows_of(layer: LayerLike, feature: str) -> Rows:
     """Check `layer` and wrap it; `feature` is the caller's public name, for the messages.
 
-    Raises ReduceError for more or fewer than two axes, for nothing to read, and for what is not a real number.
+    Raises ReduceError for more or fewer than two axes, for nothing to read, for what is no real number.
     """
     if is_layer(layer):
         name, axes, shape, dtype = layer.name, tuple(layer.axes), tuple(layer.shape), np.dtype(layer.dtype)

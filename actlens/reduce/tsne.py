@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import numbers
 import os
 from collections.abc import Callable
 from typing import Any
@@ -22,9 +21,7 @@ Array = npt.NDArray[Any]
 
 _FEATURE = "reduce.tsne"
 _SKLEARN, _OPENTSNE = "scikit-learn", "openTSNE"
-_LARGE = (
-    10_000  # rows; up to here both take the same time, at 30,000 openTSNE takes 40 s and scikit-learn 100
-)
+_LARGE = 10_000  # rows; up to here both take as long; at 30,000 openTSNE takes 40 s, scikit-learn 100
 _EARLY = 250  # iterations with early exaggeration, in both
 _EXACT_NEIGHBORS = 100_000  # rows; up to here exact search is as fast as approximate, and has a recall of 1
 
@@ -62,6 +59,8 @@ def tsne(  # noqa: PLR0913  scikit-learn's own parameters
     max_iter
         All iterations, the 250 early ones included. None: 1000 in scikit-learn, 750 in openTSNE, which with
         their learning rates arrive at the same place.
+    metric
+        Of the neighbour search; both engines know scikit-learn's names.
     init
         "pca" (the first components with a spread of 1e-4; Kobak & Linderman 2021), "random", or an array
         (samples, n_components).
@@ -94,10 +93,10 @@ def tsne(  # noqa: PLR0913  scikit-learn's own parameters
     options = {
         "n_components": neighbors.count_of(_FEATURE, "n_components", n_components, 1, 3),
         "perplexity": _perplexity(perplexity, rows.shape[0]),
-        "early_exaggeration": _positive("early_exaggeration", early_exaggeration),
+        "early_exaggeration": neighbors.number_of(_FEATURE, "early_exaggeration", early_exaggeration),
         "learning_rate": learning_rate
         if learning_rate == "auto"
-        else _positive("learning_rate", learning_rate),
+        else neighbors.number_of(_FEATURE, "learning_rate", learning_rate),
         "metric": metric,
         "random_state": seed,
         "n_jobs": n_jobs if n_jobs is not None else len(os.sched_getaffinity(0)),
@@ -191,14 +190,8 @@ def _start(init: str | Array, x: Array, n_components: int, seed: int | None) -> 
 def _perplexity(given: float, samples: int) -> float:
     if samples < 4:
         raise ReduceError.too_few_samples(_FEATURE, samples, 4)
-    value = _positive("perplexity", given)
+    value = neighbors.number_of(_FEATURE, "perplexity", given)
     largest = (samples - 1) / 3  # it looks at 3 × perplexity neighbours
     if value > largest:
         raise ReduceError.perplexity(value, samples, math.floor(largest))
     return value
-
-
-def _positive(name: str, given: object) -> float:
-    if isinstance(given, numbers.Real) and not isinstance(given, bool) and 0 < float(given) < math.inf:
-        return float(given)
-    raise ReduceError.parameter(_FEATURE, name, given, "a positive number")

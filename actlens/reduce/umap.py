@@ -54,6 +54,8 @@ def umap(
         From 2 to samples − 1: small keeps detail, large keeps the whole.
     min_dist
         0 to 1: how tightly points may be packed in the picture. It changes the looks, not the graph.
+    metric
+        A name that umap-learn knows: "euclidean", "cosine", "correlation", "manhattan" and others.
     random_state
         A whole number: the same points again on the same versions and processor, on one thread. None: faster,
         and different from run to run.
@@ -85,7 +87,7 @@ def umap(
     options = {
         "n_components": neighbors.count_of(_FEATURE, "n_components", n_components, 1, samples - 2),
         "n_neighbors": int(n_neighbors),
-        "min_dist": _min_dist(min_dist),
+        "min_dist": neighbors.number_of(_FEATURE, "min_dist", min_dist, 1),
         "metric": metric,
         "random_state": seed,
         "n_jobs": 1 if seed is not None else n_jobs or len(os.sched_getaffinity(0)),
@@ -110,9 +112,3 @@ def umap(
 def _init(samples: int, n_components: int) -> str:
     """Spectral, but where there are too few samples for that many eigenvectors."""
     return "spectral" if samples > n_components + 2 else "random"
-
-
-def _min_dist(given: object) -> float:
-    if isinstance(given, (int, float, np.number)) and not isinstance(given, bool) and 0 <= float(given) <= 1:
-        return float(given)
-    raise ReduceError.parameter(_FEATURE, "min_dist", given, "a number from 0 to 1")

@@ -44,10 +44,11 @@ def as_column(name: str, value: Any, rows: int) -> Column:
 
 
 def _check_text(name: str, value: Any, column: Column) -> None:
-    items = [value] if isinstance(value, str) else value
-    if not isinstance(items, np.ndarray) and not all(isinstance(item, str) for item in items):
+    """Look at the texts as they were given: numpy drops a NUL at the end, and makes text of a number."""
+    items = column.tolist() if isinstance(value, np.ndarray) else [value] if isinstance(value, str) else value
+    if not all(isinstance(item, str) for item in items):
         raise ColumnError.bad_values(name, "a mixture of text and other things")
-    for item in column.tolist():
+    for item in items:
         if "\0" in item or not _is_unicode(item):
             raise ColumnError.bad_values(name, f"text that is not valid Unicode or holds NUL ({item!r})")
 

@@ -1,0 +1,16 @@
+"""Pictures of activations with matplotlib: `scatter`, `heatmap`, `feature_maps`, `scree`.
+
+    ax = actlens.plot.scatter(z, color="label")
+    ax.figure.savefig("fc1.png")
+
+Every function takes `ax=` (or `figure=` for a grid) and returns matplotlib Axes; none shows a window.
+Importing this does not import matplotlib.
+"""
+
+# As in actlens.reduce: functions named like their modules, imported here so that the functions remain.
+from actlens.plot.feature_maps import feature_maps as feature_maps
+from actlens.plot.heatmap import heatmap as heatmap
+from actlens.plot.scatter import scatter as scatter
+from actlens.plot.scree import scree as scree
+
+__all__ = ["feature_maps", "heatmap", "scatter", "scree"]

@@ -1,0 +1,130 @@
+"""Where pictures are drawn: a figure when none is given, and text that is shown as it is written."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from actlens.plot.colors import Classes, Scale
+from actlens.reduce.optional import need
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+GREY = "0.35"
+SMALL, NORMAL, LARGE = 8.0, 9.0, 10.0  # points
+MANY = 5_000  # marks; a vector file with more is slow to open, so they are drawn as pixels in it
+
+
+def matplotlib_for(feature: str) -> None:
+    """Raise MissingDependency now, with the feature's name, rather than somewhere below."""
+    need("matplotlib", feature=feature, package="matplotlib", extra="plot")
+
+
+def new_figure(size: tuple[float, float]) -> Figure:
+    """Make a figure of (width, height) inches that arranges itself.
+
+    With pyplot, because a person is looking: in a notebook such a figure shows under its cell, and in a
+    script plt.show() shows it. A bare matplotlib.figure.Figure would do neither. The price is that pyplot
+    keeps it until plt.close(ax.figure); programs that draw many pass their own ax= or figure=.
+    """
+    from matplotlib import pyplot as plt
+
+    return plt.figure(figsize=size, layout="constrained")
+
+
+def new_axes(size: tuple[float, float], projection: str | None = None) -> Axes:
+    """Make a figure with one Axes; `projection` is None or "3d"."""
+    axes: Axes = new_figure(size).add_subplot(projection=projection)
+    return axes
+
+
+def set_title(ax: Axes, text: str) -> None:
+    """Set the title, wrapped; a $ in a layer's name is a $."""
+    ax.set_title(wrapped(text, 60), fontsize=LARGE, loc="left", parse_math=False)
+
+
+def set_labels(ax: Axes, x: str = "", y: str = "") -> None:
+    """Label both axes, in the same size everywhere."""
+    ax.set_xlabel(x, fontsize=NORMAL, parse_math=False)
+    ax.set_ylabel(y, fontsize=NORMAL, parse_math=False)
+    ax.tick_params(labelsize=SMALL)
+
+
+def legend(ax: Axes, found: Classes, title: str, **place: Any) -> None:
+    """Draw a legend of classes: coloured dots, labels as they are written."""
+    from matplotlib.lines import Line2D
+
+    dots = [
+        Line2D([], [], linestyle="none", marker="o", markersize=5, markeredgewidth=0, color=color)
+        for color in found.colors
+    ]
+    # matplotlib leaves out labels that begin with "_" and reads "$…$" as a formula: set afterwards, as text.
+    drawn = ax.legend(
+        dots,
+        [str(number) for number in range(len(dots))],
+        title=" ",
+        fontsize=SMALL,
+        frameon=False,
+        handletextpad=0.3,
+        borderaxespad=0.0,
+        **place,
+    )
+    for text, label in zip(drawn.get_texts(), found.labels, strict=True):
+        text.set_parse_math(False)
+        text.set_text(label)
+    drawn.get_title().set_parse_math(False)
+    drawn.get_title().set_fontsize(NORMAL)
+    drawn.set_title(wrapped(title, 32))
+
+
+def colour_bar(mappable: Any, ax: Axes | Sequence[Axes], scale: Scale, name: str) -> Any:
+    """Draw the labelled colour bar of a picture, with arrowheads where values are beyond the limits."""
+    extend = "neither"
+    if scale.clipped:
+        extend = "both" if scale.low < 0 else "max"
+    first = ax if not isinstance(ax, Sequence) else ax[0]
+    bar = first.figure.colorbar(mappable, ax=ax, extend=extend, shrink=0.9, aspect=30, pad=0.02)
+    bar.set_label(scale.label(name), fontsize=NORMAL, parse_math=False)
+    bar.ax.tick_params(labelsize=SMALL)
+    bar.outline.set_visible(False)
+    return bar
+
+
+def colour_map(name: str, bad: str) -> Any:
+    """Give a colour map that shows `bad` for NaN."""
+    import matplotlib as mpl
+
+    return mpl.colormaps[name].with_extremes(bad=bad)
+
+
+def image(ax: Axes, values: npt.NDArray[Any], scale: Scale, **options: Any) -> Any:
+    """Draw a matrix (rows, columns) on a scale; inf is shown as NaN is."""
+    from actlens.plot.colors import NOT_FINITE
+
+    shown = np.where(np.isfinite(values), values, np.nan)
+    return ax.imshow(
+        shown,
+        cmap=colour_map(scale.cmap, NOT_FINITE),
+        vmin=scale.low,
+        vmax=scale.high,
+        **({"interpolation": "nearest"} | options),
+    )
+
+
+def wrapped(text: str, width: int) -> str:
+    """Break a text at spaces into lines of `width` characters."""
+    return "\n".join(textwrap.wrap(text, width)) if len(text) > width else text
+
+
+def bare(ax: Axes) -> None:
+    """Take the ticks away, and the frame back into the paper."""
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for spine in ax.spines.values():
+        spine.set_color("0.8")

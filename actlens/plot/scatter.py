@@ -1,0 +1,202 @@
+"""An embedding as points, coloured by a column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from actlens.errors import PlotError
+from actlens.plot import canvas, colors
+from actlens.reduce.embedding import Embedding
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Array = npt.NDArray[Any]
+
+_FEATURE = "plot.scatter"
+_METHODS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
+_CAUTION = "Axes have no units; distances between clusters are not meaningful."
+_UNSHOWN = {"n_components", "n_jobs"}  # parameters that the picture shows, or that change nothing in it
+
+
+def scatter(
+    embedding: Embedding,
+    *,
+    color: str | npt.ArrayLike | None = None,
+    components: Sequence[int] | None = None,
+    ax: Axes | None = None,
+    size: float | None = None,
+    alpha: float | None = None,
+    legend: bool = True,
+    title: str | None = None,
+) -> Axes:
+    """Draw an Embedding in two or three dimensions.
+
+    >>> ax = scatter(z, color="label")
+    >>> ax.figure.savefig("fc1.pdf")
+
+    Parameters
+    ----------
+    embedding
+        What reduce.pca, tsne, umap or fit gave; of 2 or 3 components, or see `components`.
+    color
+        A column's name, or an array (samples,). Text, booleans and integers of at most 20 different values
+        are classes with a legend; other numbers have a colour bar. More than 10 classes: the 8 largest in
+        colour, the rest grey.
+    components
+        Which 2 or 3 components to draw, from 0: `components=(0, 2)`.
+    ax
+        Where to draw: a 3-D Axes for three components. None: a new figure (`plt.close(ax.figure)` frees it).
+    size, alpha
+        Area of a dot in points², and its opacity; both fall with the number of samples.
+    legend
+        False leaves out legend and colour bar.
+
+    Returns
+    -------
+    Axes
+        PCA has labelled axes in equal units. t-SNE and UMAP have no ticks, their parameters, and a caution.
+
+    Raises
+    ------
+    PlotError
+        No Embedding; 1, or more than 3 components; no such column; another kind of ax.
+    MissingDependency
+        matplotlib is not installed.
+
+    Samples are drawn in a shuffled order (always the same), so that no class covers the others.
+    """
+    canvas.matplotlib_for(_FEATURE)
+    if not isinstance(embedding, Embedding):
+        raise PlotError.not_an_embedding(_FEATURE, embedding)
+    chosen = _components(embedding, components)
+    points = embedding.points[:, chosen]
+    ax = _axes(ax, flat=len(chosen) == 2)
+    order = np.random.default_rng(0).permutation(len(points))
+    style = {
+        "s": size if size is not None else float(np.clip(500 / np.sqrt(len(points)), 1, 36)),
+        "alpha": alpha if alpha is not None else _alpha(len(points)),
+        "linewidths": 0,
+        "rasterized": len(points) > canvas.MANY,
+    }
+    if len(chosen) == 3:
+        style["depthshade"] = False  # it would change the colours that the legend explains
+    drawn = points[order].T
+    if color is None:
+        ax.scatter(*drawn, color=colors.SINGLE, **style)
+    else:
+        name, values = colors.column_values(color, embedding.columns, len(points))
+        _draw(ax, drawn, values[order], style, name if legend else None)
+    _decorate(ax, embedding, chosen)
+    canvas.set_title(ax, title if title is not None else _title(embedding))
+    return ax
+
+
+def _draw(ax: Axes, points: Array, values: Array, style: dict[str, Any], name: str | None) -> None:
+    """Draw points (k, samples) by values (samples,); `name` is None for no legend."""
+    if colors.is_categorical(values):
+        found = colors.classes(values)
+        ax.scatter(*points, c=np.asarray(found.colors)[found.codes].tolist(), **style)
+        if name is not None:
+            canvas.legend(ax, found, name, loc="upper left", bbox_to_anchor=(1.02, 1.0))
+        return
+    numbers = colors.as_float(_FEATURE, values)
+    scale = colors.column_scale(numbers)
+    shown = ax.scatter(
+        *points,
+        c=np.where(np.isfinite(numbers), numbers, np.nan),
+        cmap=canvas.colour_map(scale.cmap, colors.MISSING),
+        vmin=scale.low,
+        vmax=scale.high,
+        plotnonfinite=True,
+        **style,
+    )
+    if name is not None:
+        missing = int((~np.isfinite(numbers)).sum())
+        canvas.colour_bar(shown, ax, scale, f"{name}\ngrey: {missing:,} missing" if missing else name)
+
+
+def _components(embedding: Embedding, components: Sequence[int] | None) -> list[int]:
+    count = embedding.points.shape[1]
+    if components is None:
+        if count not in (2, 3):
+            raise PlotError.dimensions(count)
+        return list(range(count))
+    chosen = [int(component) for component in components]
+    if len(chosen) not in (2, 3):
+        raise PlotError.conflict(_FEATURE, f"components={tuple(chosen)} must name 2 or 3 components")
+    for component in chosen:
+        if not 0 <= component < count:
+            raise PlotError.index(_FEATURE, "component", component, count)
+    return chosen
+
+
+def _axes(ax: Axes | None, *, flat: bool) -> Axes:
+    if ax is None:
+        return canvas.new_axes((6.0, 4.5), None if flat else "3d")
+    if (ax.name == "3d") is flat:
+        needs = "a 2-D Axes" if flat else "a 3-D Axes: figure.add_subplot(projection='3d')"
+        raise PlotError.wrong_axes(_FEATURE, f"{needs} for this embedding")
+    return ax
+
+
+def _alpha(samples: int) -> float:
+    return 0.9 if samples <= 1_000 else 0.7 if samples <= 20_000 else 0.4
+
+
+def _title(embedding: Embedding) -> str:
+    step = embedding.step
+    parts = [
+        embedding.layer,
+        f"step {step}" if step is not None else "",
+        _METHODS.get(embedding.method, embedding.method),
+        f"{len(embedding):,} sample{'s' if len(embedding) != 1 else ''}",
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def _decorate(ax: Axes, embedding: Embedding, chosen: list[int]) -> None:
+    """Say what the axes are: components with their share of variance, or nothing that has units."""
+    flat = ax.name != "3d"
+    if flat:
+        ax.set_aspect("equal", adjustable="datalim")  # a distance is the same length in every direction
+    else:
+        ax.set_box_aspect(None, zoom=0.88)  # or the labels leave the figure
+    if embedding.method in ("tsne", "umap"):
+        _without_units(ax, _caption(embedding))
+        return
+    ax.tick_params(labelsize=canvas.SMALL)
+    for axis, component in zip("xyz", chosen, strict=False):
+        text = _component_label(embedding, component)
+        getattr(ax, f"set_{axis}label")(text, fontsize=canvas.NORMAL, parse_math=False)
+    if flat:
+        ax.spines[["top", "right"]].set_visible(False)
+
+
+def _without_units(ax: Axes, caption: str) -> None:
+    style = {"fontsize": canvas.SMALL, "color": canvas.GREY, "parse_math": False}
+    canvas.bare(ax)
+    if ax.name == "3d":
+        ax.set_zticks([])  # type: ignore[attr-defined]
+        ax.text2D(0.5, -0.02, caption, transform=ax.transAxes, ha="center", va="top", **style)  # type: ignore[attr-defined]
+    else:
+        ax.set_xlabel(caption, **style)
+
+
+def _component_label(embedding: Embedding, component: int) -> str:
+    if embedding.method != "pca":
+        return f"{embedding.method} {component + 1}"
+    ratio = embedding.explained_variance_ratio
+    share = f" ({100 * ratio[component]:.1f} %)" if ratio is not None else ""
+    return f"PC {component + 1}{share}"
+
+
+def _caption(embedding: Embedding) -> str:
+    shown = {key: value for key, value in embedding.parameters.items() if key not in _UNSHOWN}
+    texts = [f"{key}={value}" for key, value in shown.items() if value is not None]
+    method = f"{_METHODS[embedding.method]}: {', '.join(texts)}"
+    return f"{_CAUTION}\n{canvas.wrapped(method, 78)}"

@@ -1,0 +1,99 @@
+"""stop=True: end the forward after the last layer that is needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from actlens.activations import Tape
+
+if TYPE_CHECKING:
+    from actlens_torch._capture import Ears
+
+_REMEMBERED = 256  # kinds of input; beyond it, all are learned again
+
+
+class Stopped(BaseException):
+    """Leaves the model's forward. Not an Exception, so that the model's own handlers let it pass."""
+
+
+class StopPlan:
+    """Learns, for each kind of input, which layers fire; later ends the forward when all have."""
+
+    def __init__(self) -> None:
+        self._known: dict[object, tuple[frozenset[str], str]] = {}
+
+    def run(
+        self, ears: Ears, tape: Tape, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[None, tuple[str, ...]]:
+        """Call the model as far as it is needed; the output is None, so that no call differs from another."""
+        why = why_in_full(ears.model)
+        if why:
+            _, notes = ears.listen(tape, args, kwargs)
+            return None, (*notes, f"stop=True: the forward ran in full, because {why}")
+        kind = (ears.model.training, signature(args), signature(kwargs))
+        needed, why = self._known.get(kind, (None, ""))
+        if needed is None:
+            return None, self._learn(kind, ears, tape, args, kwargs)
+        waiting = set(needed)
+
+        def fired(name: str) -> None:
+            waiting.discard(name)
+            if not waiting:
+                raise Stopped
+
+        try:
+            _, notes = ears.listen(tape, args, kwargs, None if why else fired)
+        except Stopped:
+            notes = ()
+        return None, (*notes, why) if why else notes
+
+    def _learn(
+        self, kind: object, ears: Ears, tape: Tape, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[str, ...]:
+        calls: dict[str, int] = {}
+
+        def fired(name: str) -> None:
+            calls[name] = calls.get(name, 0) + 1
+
+        _, notes = ears.listen(tape, args, kwargs, fired)
+        often = next((name for name, count in calls.items() if count > 1), None)
+        why = (
+            f"stop=True: every forward runs in full, because {often!r} is called more than once"
+            if often
+            else ""
+        )
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[kind] = (frozenset(calls), why)
+        return (*notes, why or "stop=True: the first forward ran in full to learn which layers fire")
+
+
+def why_in_full(model: nn.Module) -> str:
+    """Say why a model must not be stopped half way; empty where it may be."""
+    for module in model.modules():
+        for base in type(module).__mro__:
+            if base.__name__ in {"DistributedDataParallel", "FullyShardedDataParallel", "FSDPModule"}:
+                return f"{base.__name__} needs every process to finish it"
+        if getattr(module, "_forward_hooks_always_called", None):
+            return f"a hook of {type(module).__name__} is registered with always_call=True"
+    return ""
+
+
+def signature(value: Any) -> object:
+    """Give what decides the path through a model: shapes, dtypes, devices and plain values.
+
+    >>> import torch
+    >>> signature((torch.zeros(2, 3), True))
+    (((2, 3), torch.float32, device(type='cpu')), True)
+    """
+    if isinstance(value, Tensor):
+        return (tuple(value.shape), value.dtype, value.device)
+    if isinstance(value, dict):
+        return tuple((key, signature(item)) for key, item in value.items())
+    if isinstance(value, (tuple, list)):
+        return tuple(signature(item) for item in value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return (type(value).__name__, value) if isinstance(value, (bool, float)) else value
+    return type(value)

@@ -1,0 +1,154 @@
+"""What a module returned: opened into what keys can name, and tensors kept so that nothing changes them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeGuard
+
+import torch
+import torch.utils._pytree as pytree
+from torch import Tensor
+
+from actlens.activations import Selector
+from actlens.errors import BadTransform, UncapturableValue
+
+CLONED = "_actlens_cloned"
+"""Mark of a tensor that this package made itself and handed to nobody else."""
+
+
+def is_array(value: Any) -> TypeGuard[Tensor]:
+    """Say whether a leaf is an array of this framework."""
+    return isinstance(value, Tensor)
+
+
+def opened(value: Any) -> Any:
+    """Give an output as nested dicts of leaves, by index or by name.
+
+    Objects that torch's pytrees know (HF caches) become dicts by the index of their leaves; those that
+    nothing knows stay whole, and the report names them as skipped.
+    """
+    if isinstance(value, Tensor):
+        return value
+    items = _items(value)
+    return value if items is None else {name: opened(item) for name, item in items}
+
+
+def _items(value: Any) -> Iterable[tuple[object, Any]] | None:
+    if isinstance(value, Mapping):
+        return value.items()
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return zip(value._fields, value, strict=True)
+    if isinstance(value, (tuple, list)):
+        return enumerate(value)
+    if type(value) in pytree.SUPPORTED_NODES:
+        return enumerate(pytree.tree_leaves(value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
+    return None
+
+
+def arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Give what goes into a module: a single array as itself, else a dict by index and by name."""
+    if len(args) == 1 and not kwargs and isinstance(args[0], Tensor):
+        return args[0]
+    return opened({**dict(enumerate(args)), **kwargs})
+
+
+class Keeper:
+    """Takes tensors for good: what the model does to them later does not show.
+
+    Without gradients a transform runs at once, on the model's own tensor, and only its result is kept.
+    With gradients the tensor is cloned at once and transformed after the forward (`finish`): a transform
+    inside a checkpointed region would save tensors there that the recomputation does not have.
+    """
+
+    def __init__(self, select: Selector) -> None:
+        self._select = select
+        self._later: set[str] = set()
+
+    def keep(self, key: str, tensor: Tensor) -> Tensor:
+        """Take a tensor, for `Tape(keep=)`.
+
+        Raises:
+            UncapturableValue: inside vmap, or not a plain dense tensor.
+            BadTransform: the transform changed the model's tensor in place.
+        """
+        refuse_batched(key, tensor)
+        if hasattr(tensor, "full_tensor"):
+            tensor = tensor.full_tensor()
+        if torch.is_grad_enabled():
+            self._later.add(key)
+            return tensor.clone()
+        version = None if tensor.is_inference() else tensor._version
+        result: Tensor = self._select.transform(key, tensor)
+        if version is not None and tensor._version != version:
+            raise BadTransform.in_place(key)
+        refuse_unusual(key, result)
+        return _cloned(result) if may_share(result, tensor) else result
+
+    def finish(self, key: str, tensor: Tensor) -> Tensor:
+        """Do what could not be done during the forward, for `Tape.activations(finish=)`."""
+        if key not in self._later:
+            return tensor
+        result: Tensor = self._select.transform(key, tensor)
+        refuse_unusual(key, result)
+        part = result is not tensor and result.numel() < tensor.numel() and may_share(result, tensor)
+        return result.clone() if part else result
+
+
+def _cloned(tensor: Tensor) -> Tensor:
+    result = tensor.clone()
+    setattr(result, CLONED, True)
+    return result
+
+
+def may_share(result: Tensor, original: Tensor) -> bool:
+    """Say whether two tensors use the same memory; True where that cannot be asked."""
+    if result is original:
+        return True
+    plain = (Tensor, torch.nn.Parameter)
+    if type(result) not in plain or type(original) not in plain or _is_functorch(result):
+        return True
+    if result.layout != torch.strided or original.layout != torch.strided:
+        return result.layout == original.layout
+    return bool(result.untyped_storage().data_ptr() == original.untyped_storage().data_ptr())
+
+
+def _is_functorch(tensor: Tensor) -> bool:
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
+
+
+def refuse_batched(key: str, tensor: Tensor) -> None:
+    """Refuse a tensor inside vmap: it shows one sample's shape and holds the whole batch."""
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        if functorch.is_batchedtensor(tensor):
+            raise UncapturableValue.of(
+                key,
+                "a tensor inside torch.vmap",
+                "Call forward on the whole batch, outside of vmap.",
+            )
+        tensor = functorch.get_unwrapped(tensor)
+
+
+def refuse_unusual(key: str, tensor: Tensor) -> None:
+    """Refuse what is not a dense tensor with values; the remedy is a transform that makes it one."""
+    kind = unusual(tensor)
+    if kind:
+        what, remedy = kind
+        raise UncapturableValue.of(key, what, remedy)
+
+
+def unusual(tensor: Tensor) -> tuple[str, str] | None:
+    """Name what hinders a tensor from being a plain array, and the remedy; None where nothing does."""
+    give = "Give it a transform: layers={'" + "…': %s}."
+    if tensor.is_nested:
+        return "a nested tensor", give % "lambda t: t.to_padded_tensor(0.0)"
+    if tensor.layout != torch.strided:
+        return f"a sparse tensor ({tensor.layout})", give % "lambda t: t.to_dense()"
+    if tensor.is_quantized:
+        return f"a quantized tensor ({tensor.dtype})", give % "lambda t: t.dequantize()"
+    if tensor.device.type == "meta":
+        return "a meta tensor, which has no values", "Load the weights first: model.to_empty(device=…)."
+    return None
