@@ -1,4 +1,4 @@
-"""The demo's model and training in PyTorch: what `actlens.demo` asks of a framework (actlens.demo.protocol)."""
+"""The demo's model and training in PyTorch: what `actlens.demo.protocol` asks of a framework."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def train(
     yield 0, model
     for epoch in range(1, epochs + 1):
         model.train()
-        for rows in torch.randperm(len(x), generator=order).split(_BATCH):
+        shuffled = torch.randperm(len(x), generator=order)
+        for at in range(0, len(x), _BATCH):
+            rows = shuffled[at : at + _BATCH]
             loss = nn.functional.cross_entropy(model(x[rows]), y[rows])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call,unused-ignore]

@@ -306,5 +306,5 @@ def test_a_shard_behind_a_link_is_not_followed(tmp_path):
     moved = tmp_path / "elsewhere"
     shard.rename(moved)
     shard.symlink_to(moved)
-    with pytest.raises(CorruptRecording, match="it cannot be opened"):
+    with pytest.raises(CorruptRecording, match="it is a symbolic link, not a file"):
         Shard(shard)

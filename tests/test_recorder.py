@@ -50,7 +50,7 @@ A = {"a": np.ones((2, 3), "f4")}
         ),
         (
             {"a": np.zeros((2, 3), object)},
-            {},
+            {"id": [3, 4], "label": 0},
             RowsError,
             "layer 'a' has dtype object, which cannot be stored",
         ),
@@ -116,7 +116,7 @@ A = {"a": np.ones((2, 3), "f4")}
             {"a": np.ones((2, 4), "f4")},
             {"id": [3, 4], "label": 0},
             RecordingError,
-            r"a row of layer 'a' was F32 of shape \(3,\) .* is F32 of shape \(4,\) now. A recording holds one shape",
+            r"a row of layer 'a' was F32 of shape \(3,\) .* is F32 of shape \(4,\) now. All batches",
         ),
         (
             {"a": np.ones((2, 3))},

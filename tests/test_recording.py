@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import actlens
-from actlens.errors import ArgumentError, CorruptRecording, NotFound, RecordingNotFound, UnsupportedFormat
+from actlens.errors import (
+    ArgumentError,
+    CorruptRecording,
+    NotFound,
+    ReadFailed,
+    RecordingNotFound,
+    UnsupportedFormat,
+)
 from actlens.recording import align
 
 
@@ -289,3 +296,17 @@ def test_foreign_files_in_the_folder_are_ignored(two_steps):
     (_shards(path)[0].parent / ".tmp-123").write_bytes(b"half a shard")
     (_shards(path)[0].parent / "copy of 00000000.safetensors").write_bytes(b"x")
     assert (actlens.open(path)["fc"][:] == truth["fc"]).all()
+
+
+def test_a_read_that_the_system_refuses_is_not_called_damage(two_steps, monkeypatch):
+    path, _, _ = two_steps
+    run = actlens.open(path)
+
+    def failing(*_args):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("os.preadv", failing)
+    with pytest.raises(
+        ReadFailed, match="cannot read .*safetensors: Input/output error .OSError.. Mend the cause"
+    ):
+        run["fc"][:]

@@ -15,7 +15,7 @@ _LEVELS = 16.0  # a pixel counts how many of 16 dots are inked
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Digits:
-    """Images (samples, 8, 8) in 0…1, labels (samples,) and ids (samples,): the index in scikit-learn's set."""
+    """Images (samples, 8, 8) in 0…1, labels and ids (samples,); an id is the index in scikit-learn's set."""
 
     images: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]

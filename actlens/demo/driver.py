@@ -10,15 +10,18 @@ from pathlib import Path
 
 from actlens import reduce
 from actlens._record import record
-from actlens.demo import digits, folder
+from actlens.demo import digits, folder, picture_file
+from actlens.demo.pictures import PICTURES, Material
 from actlens.demo.problems import DemoError
 from actlens.demo.protocol import Framework
 from actlens.demo.protocol import framework as framework_of
+from actlens.demo.summary import summary
+from actlens.errors import MissingDependency
 from actlens.recorder import Recorder
 from actlens.recording import Recording
 from actlens.recording import open as open_recording
 from actlens.reduce import Embedding
-from actlens.reduce.optional import need
+from actlens.reduce.optional import has
 
 Tell = Callable[[str], object]
 _BATCH = 150
@@ -40,6 +43,9 @@ class Demo:
     files: dict[Path, str]
     seconds: dict[str, float]
 
+    def __str__(self) -> str:
+        return summary(self.run, self.accuracies, self.files, self.seconds)
+
 
 def run_demo(
     out: str | Path,
@@ -48,12 +54,12 @@ def run_demo(
     epochs: int = 10,
     seed: int = 0,
     force: bool = False,
-    tell: Tell = lambda text: None,
+    tell: Tell = str,
 ) -> Demo:
     """Train a small network on handwritten digits, record three of its layers, reduce and draw them.
 
     Writes a recording (450 held-out images, the same at every epoch, epoch 0 being before training),
-    three embeddings and eight pictures. `tell` gets a line before each part.
+    three embeddings and eight pictures. `tell` is called with a line before each part.
 
     Raises:
         DemoError: an argument cannot be used; `out` holds files of a demo and `force` is not given.
@@ -70,15 +76,18 @@ def run_demo(
     seconds: dict[str, float] = {}
     tell(f"training on {len(training)} digits, recording {len(held_out)} others at each of {epochs} epochs")
     with _timed(seconds, "train and record"):
-        accuracies = _train_and_record(
-            spoken, training, held_out, out / folder.RUN, epochs=epochs, seed=seed
-        )
+        accuracies = _train_and_record(spoken, training, held_out, out / folder.RUN, epochs=epochs, seed=seed)
     run = open_recording(out / folder.RUN)
     late = run.sel(step=epochs)
     embeddings = _reduce(late, spoken.LAYERS[-1], seconds, tell)
     for method in ("pca", "tsne", "umap"):
         embeddings[method].save(out / f"{method}.safetensors")
-    _draw(out, run, held_out, spoken.LAYERS, embeddings, seconds, tell)
+    shown = held_out.images[held_out.ids == late.ids[0]][0]
+    material = Material(run, late, spoken.LAYERS, embeddings, accuracies, shown)
+    tell(f"drawing into {out}")
+    with _timed(seconds, "pictures"):
+        for name, picture in PICTURES.items():
+            picture_file.save(picture(material), out / name)
     first, middle, last = spoken.LAYERS
     files = {
         out / name: shows.format(first=first, middle=middle, last=last)
@@ -132,27 +141,6 @@ def _reduce(late: Recording, layer: str, seconds: dict[str, float], tell: Tell) 
     return embeddings
 
 
-def _draw(
-    out: Path,
-    run: Recording,
-    held_out: digits.Digits,
-    layers: tuple[str, ...],
-    embeddings: dict[str, Embedding],
-    seconds: dict[str, float],
-    tell: Tell,
-) -> None:
-    from actlens.demo import picture_file, pictures
-
-    tell(f"drawing into {out}")
-    late = run.sel(step=int(run.columns["step"].max()))
-    row = 0
-    image = held_out.images[held_out.ids == late.ids[row]][0]
-    material = pictures.Material(run, late, layers, embeddings, image, row)
-    with _timed(seconds, "pictures"):
-        for name, picture in pictures.PICTURES.items():
-            picture_file.save(picture(material), out / name)
-
-
 def _check(epochs: int, seed: int) -> None:
     if isinstance(epochs, bool) or not isinstance(epochs, int) or not 1 <= epochs <= 1000:
         raise DemoError.epochs(epochs)
@@ -161,9 +149,6 @@ def _check(epochs: int, seed: int) -> None:
 
 
 def _installed(module: str, package: str, extra: str) -> None:
-    from actlens.errors import MissingDependency
-    from actlens.reduce.optional import has
-
     if not has(module):
         raise MissingDependency.for_feature("the demo", package, extra)
 

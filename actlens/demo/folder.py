@@ -14,7 +14,7 @@ SHOWN = {  # file → what it shows, in the order of the table; {last} and {firs
     "pca.png": "PCA of {last}, coloured by digit",
     "tsne.png": "t-SNE of {last}",
     "umap.png": "UMAP of {last}",
-    "epochs.png": "{last} at six epochs, in the axes of one PCA",
+    "epochs.png": "{last} while it learns, in the axes of one PCA",
     "scree.png": "variance that each component of {last} explains",
     "heatmap.png": "{last}: samples × units, sorted by digit",
     "one_sample.png": "{middle} for one sample: channels × positions",

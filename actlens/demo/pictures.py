@@ -23,14 +23,17 @@ _PANELS = 6
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Material:
-    """What the pictures are made of. `image` (8, 8) is the input of the sample in row `row` of `late`."""
+    """What the pictures are made of: the recording, and its rows of the last epoch.
+
+    `accuracies` maps epoch → share named rightly; `image` (8, 8) is the input of the first row of `late`.
+    """
 
     run: Recording
     late: Recording
     layers: Sequence[str]
     embeddings: dict[str, Embedding]
+    accuracies: dict[int, float]
     image: npt.NDArray[np.float32]
-    row: int
 
     @property
     def first(self) -> LayerArray:
@@ -56,24 +59,24 @@ def scatter(method: str) -> Callable[[Material], Figure]:
 
 def epochs(material: Material) -> Figure:
     """Draw the last hidden layer at several epochs, all in the axes of the last epoch's PCA."""
-    axes_of_last = material.embeddings["pca"]
-    steps = spread(np.unique(material.run.columns["step"]), _PANELS)
-    frames = [axes_of_last.transform(material.run.sel(step=step)[material.layers[-1]]) for step in steps]
-    columns = -(-len(frames) // (2 if len(frames) > 3 else 1))
-    rows = -(-len(frames) // columns)
-    figure = new_figure(3.0 * columns + 0.6, 3.0 * rows + 0.4)
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    low, high = limits([frame.points for frame in frames])
-    for panel, frame, step in zip(panels, frames, steps, strict=False):
-        at_edge = panel is panels[columns - 1]  # one legend, beside the first row
-        plot.scatter(frame, color="label", ax=panel, legend=at_edge, title=f"epoch {step}", size=9)
+    layer, fitted = material.layers[-1], material.embeddings["pca"]
+    steps = spread(sorted(material.accuracies), _PANELS)
+    frames = {step: fitted.transform(material.run.sel(step=step)[layer]) for step in steps}
+    low, high = limits([frame.points for frame in frames.values()])
+    columns = min(3, len(steps))
+    rows = -(-len(steps) // columns)
+    figure = new_figure(3.2 * columns + 0.8, 3.2 * rows * (high - low)[1] / (high - low)[0] + 0.9)
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    for panel, (step, frame) in zip(panels, frames.items(), strict=False):
+        title = f"epoch {step} · {100 * material.accuracies[step]:.0f} % right"
+        legend = panel is panels[columns - 1]  # one for all, at the end of the first row
+        plot.scatter(frame, color="label", ax=panel, legend=legend, title=title, size=9)
         panel.set_aspect("equal", adjustable="box")
         panel.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+        panel.label_outer()
     for panel in panels[len(frames) :]:
         panel.set_axis_off()
-    figure.suptitle(
-        f"{material.layers[-1]} while training, in the axes of one PCA (of epoch {steps[-1]})", fontsize=10
-    )
+    figure.suptitle(f"{layer} while it learns, in the axes of one PCA (of epoch {steps[-1]})", fontsize=10)
     return figure
 
 
@@ -87,22 +90,21 @@ def scree(material: Material) -> Figure:
 def heatmap(material: Material) -> Figure:
     """Draw samples × units of the last hidden layer, digit by digit."""
     axes = new_axes(7.2, 6.4)
-    order = np.argsort(material.late.columns["label"], kind="stable")
-    plot.heatmap(material.late.take(order)[material.layers[-1]], color="label", ax=axes)
+    plot.heatmap(material.last, color="label", sort=True, ax=axes)
     return figure_of(axes)
 
 
 def one_sample(material: Material) -> Figure:
     """Draw one layer for one sample."""
     axes = new_axes(7.2, 4.8)
-    plot.heatmap(material.late[material.layers[1]], rows=material.row, ax=axes)
+    plot.heatmap(material.late[material.layers[1]], rows=0, ax=axes)
     return figure_of(axes)
 
 
 def feature_maps(material: Material) -> Figure:
     """Draw the channels of the first convolution for one sample, its image beside them."""
     figure = new_figure(7.2, 5.2)
-    plot.feature_maps(material.first, row=material.row, image=material.image, figure=figure)
+    plot.feature_maps(material.first, row=0, image=material.image, figure=figure)
     return figure
 
 
@@ -124,25 +126,26 @@ def figure_of(axes: object) -> Figure:
     return figure
 
 
-def spread(steps: npt.NDArray[np.int64], count: int) -> list[int]:
+def spread(steps: Sequence[int], count: int) -> list[int]:
     """Pick at most `count` steps: more of the early ones, where most happens, and always the last.
 
-    >>> spread(np.arange(11), 6)
-    [0, 1, 2, 3, 6, 10]
+    >>> spread(range(11), 6)
+    [0, 1, 2, 4, 7, 10]
+    >>> spread(range(3), 6)
+    [0, 1, 2]
     """
     last = len(steps) - 1
-    picked = {round(last * (at / max(1, count - 1)) ** 1.6) for at in range(count)}
-    fill = [at for at in range(last + 1) if at not in picked]
-    while len(picked) < min(count, last + 1):  # short trainings round to the same epoch
-        picked.add(fill.pop(0))
-    return [int(steps[at]) for at in sorted(picked)]
+    picked = {round(last * (at / (count - 1)) ** 1.6) for at in range(count)}
+    missing = [at for at in range(last + 1) if at not in picked]
+    short = min(count, last + 1) - len(picked)  # of a short training, several round to the same epoch
+    return [steps[at] for at in sorted(picked.union(missing[:short]))]
 
 
 def limits(
     frames: Sequence[npt.NDArray[np.float32]],
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Give the corners (2,) and (2,) of one square around all points (samples, 2)."""
+    """Give two corners (2,) of a box around all points (samples, 2), with a margin."""
     points = np.concatenate(frames)
-    middle = (points.min(axis=0) + points.max(axis=0)) / 2
-    half = (points.max(axis=0) - points.min(axis=0)).max() / 2 * 1.05
-    return middle - half, middle + half
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = 0.05 * float((high - low).max())
+    return low - margin, high + margin

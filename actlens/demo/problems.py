@@ -36,14 +36,14 @@ class DemoError(InputError):
     def exists(cls, path: object, names: Iterable[str]) -> DemoError:
         """Files of an earlier demo."""
         return cls(
-            f"{path} holds {', '.join(names)} already; nothing was touched. --force replaces these files (and no "
-            "others), --out names another folder."
+            f"{path} holds {', '.join(names)} already; nothing was touched. "
+            "--force replaces these files and no others; --out names another folder."
         )
 
     @classmethod
     def not_ours(cls, path: object, names: Iterable[str]) -> DemoError:
         """Files in the place of the recording that no recording has: never deleted."""
         return cls(
-            f"{path} holds files that are not of a recording ({', '.join(names)}); nothing was deleted. Move them "
-            "away, or choose another folder with --out."
+            f"{path} holds files that are not of a recording ({', '.join(names)}); nothing was deleted. "
+            "Move them away, or choose another folder with --out."
         )

@@ -23,7 +23,7 @@ class Framework(Protocol):
 
     @property
     def LAYERS(self) -> Sequence[str]:  # noqa: N802 - a constant of the module
-        """The hidden layers to record: the first convolution first, the last hidden layer last."""
+        """The three hidden layers to record: the first convolution first, the last hidden layer last."""
 
     def layout(self, images: npt.NDArray[np.float32], /) -> Any:
         """Give images (samples, 8, 8) as the framework's own array, with the channel where it wants it."""
@@ -31,7 +31,7 @@ class Framework(Protocol):
     def train(
         self, images: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], /, *, epochs: int, seed: int
     ) -> Iterator[tuple[int, Any]]:
-        """Give (0, the model before training), then (epoch, model) after each; actlens can record the model."""
+        """Give (0, the model before training), then (epoch, model) after each; `record` takes the model."""
 
     def accuracy(
         self, model: Any, images: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], /

@@ -22,6 +22,7 @@
     │   ├── RecordingExists
     │   ├── RecordingNotFound
     │   ├── WriteFailed                  the disk said no; committed shards are safe
+    │   ├── ReadFailed                   the file system refused a read
     │   ├── CorruptRecording             bytes are not what was written
     │   └── UnsupportedFormat            written by a newer actlens
     └── NotFound (KeyError)              no such layer, column, step or id in a recording
@@ -47,6 +48,7 @@ from actlens.errors._capture import UnsupportedModel as UnsupportedModel
 from actlens.errors._recording import BudgetExceeded as BudgetExceeded
 from actlens.errors._recording import CorruptRecording as CorruptRecording
 from actlens.errors._recording import NotFound as NotFound
+from actlens.errors._recording import ReadFailed as ReadFailed
 from actlens.errors._recording import RecordingError as RecordingError
 from actlens.errors._recording import RecordingExists as RecordingExists
 from actlens.errors._recording import RecordingNotFound as RecordingNotFound

@@ -287,9 +287,11 @@ class PlotError(InputError):
         cls, name: str, shape: Sequence[int], axes: Sequence[str], missing: Iterable[str]
     ) -> PlotError:
         """A layer without the axes of an image."""
+        lacks = [*missing]
+        why = f"it lacks {listed(lacks)}" if lacks else "it has more axes than these and sample"
         return cls(
             f"plot.feature_maps needs axes named channel, height and width; {_of(name)} of shape {tuple(shape)} "
-            f"has {', '.join(axes)} and lacks {listed(missing)}. plot.heatmap draws any layer."
+            f"has {', '.join(axes)}: {why}. plot.heatmap draws any layer."
         )
 
     @classmethod

@@ -132,11 +132,22 @@ class WriteFailed(RecordingError):
         )
 
     @classmethod
-    def manifest(cls, path: object, rows: int, cause: OSError) -> WriteFailed:
+    def manifest(cls, path: object, rows: int, cause: Exception) -> WriteFailed:
         """All shards are there, the index is not."""
         return cls(
-            f"sealing {path} failed: {_reason(cause)}. All {rows} rows are committed and can be opened; "
+            f"sealing {path} failed: {_reason(cause) + '.' if isinstance(cause, OSError) else cause} All {rows} rows are committed and can be opened; "
             "only the manifest, which can be made again from the shards, was not written."
+        )
+
+
+class ReadFailed(RecordingError):
+    """The file system refused a read; the file may well be whole."""
+
+    @classmethod
+    def of(cls, path: object, cause: OSError) -> ReadFailed:
+        """Opening or reading a file."""
+        return cls(
+            f"cannot read {path}: {_reason(cause)}. Mend the cause (permissions, a disk, a mount) and try again."
         )
 
 

@@ -83,15 +83,23 @@ def create_bytes(path: Path, content: bytes, *, durability: Durability) -> None:
 
     Raises:
         FileExistsError: the name is taken.
+        OSError: from any step; nothing is left behind.
     """
     temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
-    replace_bytes(path.parent, temporary.name, content, durability=durability)
+    linked = False
     try:
+        replace_bytes(path.parent, temporary.name, content, durability=durability)
         os.link(temporary, path)
-    finally:
+        linked = True
         os.unlink(temporary)
-    if durability == "fsync":
-        sync_folder(path.parent)
+        if durability == "fsync":
+            sync_folder(path.parent)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        if linked:
+            os.unlink(path)
+        raise
 
 
 def sync_folder(folder: Path) -> None:

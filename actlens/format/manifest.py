@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from actlens.errors import CorruptRecording, RecordingNotFound
+from actlens.errors import CorruptRecording, ReadFailed, RecordingNotFound
 from actlens.format.commit import Durability, create_bytes, replace_bytes
 from actlens.format.reader import Shard, Verify, check_version
 from actlens.format.schema import VERSION, Origin, Schema, shard_name
@@ -69,10 +69,10 @@ def load(folder: Path) -> Manifest | None:
         if path.stat().st_size > _MAX_BYTES:
             raise CorruptRecording.manifest(path, f"it is larger than {_MAX_BYTES} bytes")
         content = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise CorruptRecording.manifest(path, str(error.strerror)) from error
+        raise ReadFailed.of(path, error) from error
     try:
         opening = msgspec.json.decode(content, type=_Opening)
         if opening.format != "actlens":

@@ -6,6 +6,7 @@ digest; of a part, the blocks that lie in it, and with "all" every block that it
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from actlens.errors import CorruptRecording, UnsupportedFormat
+from actlens.errors import CorruptRecording, ReadFailed, UnsupportedFormat
 from actlens.format import header
 from actlens.format.digests import BLOCK, block_count, block_spans, block_sum, hex128
 from actlens.format.schema import ACT, BLOCKS, COL, IDX, KNOWN_REQUIREMENTS, STRING, VERSION, ShardMeta
@@ -66,11 +67,13 @@ class Shard:
         try:
             fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError as error:
-            raise CorruptRecording.shard(self.path, f"it cannot be opened ({error.strerror})") from error
+            if error.errno == errno.ELOOP:
+                raise CorruptRecording.shard(self.path, "it is a symbolic link, not a file") from error
+            raise ReadFailed.of(self.path, error) from error
         try:
             yield fd
         except OSError as error:
-            raise CorruptRecording.shard(self.path, f"reading it failed ({error.strerror})") from error
+            raise ReadFailed.of(self.path, error) from error
         finally:
             os.close(fd)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from actlens.plot.colors import Classes, Scale
+from actlens.plot.colors import NOT_FINITE, Classes, Scale
 from actlens.reduce.optional import need
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 GREY = "0.35"
 SMALL, NORMAL, LARGE = 8.0, 9.0, 10.0  # points
+CELLS = 500  # rows or columns that a picture of usual size has pixels for
 MANY = 5_000  # marks; a vector file with more is slow to open, so they are drawn as pixels in it
 
 
@@ -73,6 +74,7 @@ def legend(ax: Axes, found: Classes, title: str, **place: Any) -> None:
         frameon=False,
         handletextpad=0.3,
         borderaxespad=0.0,
+        alignment="left",
         **place,
     )
     for text, label in zip(drawn.get_texts(), found.labels, strict=True):
@@ -89,10 +91,11 @@ def colour_bar(mappable: Any, ax: Axes | Sequence[Axes], scale: Scale, name: str
     if scale.clipped:
         extend = "both" if scale.low < 0 else "max"
     first = ax if not isinstance(ax, Sequence) else ax[0]
-    bar = first.figure.colorbar(mappable, ax=ax, extend=extend, shrink=0.9, aspect=30, pad=0.02)
+    bar: Any = first.figure.colorbar(mappable, ax=ax, extend=extend, shrink=0.9, aspect=30, pad=0.02)
     bar.set_label(scale.label(name), fontsize=NORMAL, parse_math=False)
     bar.ax.tick_params(labelsize=SMALL)
     bar.outline.set_visible(False)
+    bar.solids.set_alpha(1.0)  # the marks may be translucent; their key is not
     return bar
 
 
@@ -103,17 +106,19 @@ def colour_map(name: str, bad: str) -> Any:
     return mpl.colormaps[name].with_extremes(bad=bad)
 
 
-def image(ax: Axes, values: npt.NDArray[Any], scale: Scale, **options: Any) -> Any:
+def image(
+    ax: Axes, values: npt.NDArray[Any], scale: Scale, aspect: Literal["equal", "auto"] = "equal"
+) -> Any:
     """Draw a matrix (rows, columns) on a scale; inf is shown as NaN is."""
-    from actlens.plot.colors import NOT_FINITE
-
     shown = np.where(np.isfinite(values), values, np.nan)
     return ax.imshow(
         shown,
         cmap=colour_map(scale.cmap, NOT_FINITE),
         vmin=scale.low,
         vmax=scale.high,
-        **({"interpolation": "nearest"} | options),
+        aspect=aspect,
+        # Sharp cells, while there are pixels for each; more are averaged rather than picked at random.
+        interpolation="nearest" if max(values.shape) <= CELLS else "auto",
     )
 
 

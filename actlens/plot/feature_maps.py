@@ -49,8 +49,12 @@ def feature_maps(
         How many, from the first; or which; or None: all.
     image
         What the model saw, drawn first: (height, width), (height, width, 1, 3 or 4) or channels first.
+    axis_names
+        One name an axis, "sample" first, where the array does not know them.
     figure
         Where to draw. None: a new figure (`plt.close(axes[0].figure)` frees it).
+    title
+        Instead of layer · sample · number of channels.
 
     Returns
     -------
@@ -97,9 +101,7 @@ def _with_names(found: Drawable, names: Sequence[str] | None) -> Drawable:
         raise PlotError.unnamed_axes(found.shape)
     missing = [axis for axis in _NEEDED if axis not in found.axes]
     if missing or len(found.shape) != 4:
-        raise PlotError.no_maps(
-            found.name, found.shape, found.axes, missing or ["nothing, but has more axes"]
-        )
+        raise PlotError.no_maps(found.name, found.shape, found.axes, missing)
     return found
 
 
@@ -136,7 +138,7 @@ def _image(image: Array) -> Array:
     values = colors.as_float(_FEATURE, image)
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     # Normalised inputs are outside 0 … 1, where matplotlib would cut their colours off.
-    return values if 0 <= low and high <= 1 else (values - low) / ((high - low) or 1.0)
+    return values if low >= 0 and high <= 1 else (values - low) / ((high - low) or 1.0)
 
 
 def _columns(count: int) -> int:
@@ -146,7 +148,7 @@ def _columns(count: int) -> int:
 def _size(count: int, with_image: bool) -> tuple[float, float]:
     columns = _columns(count)
     lines = -(-count // columns)
-    return (1.15 * columns + 1.2 + (1.8 if with_image else 0), max(1.25 * lines + 0.5, 2.2))
+    return (max(1.15 * columns + 1.2 + (1.8 if with_image else 0), 4.2), max(1.25 * lines + 0.5, 2.2))
 
 
 def _grid(figure: Figure | SubFigure, count: int, with_image: bool) -> Array:

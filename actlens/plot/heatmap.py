@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 _FEATURE = "plot.heatmap"
-_MOST_ROWS = 2_000  # drawn when no rows are chosen: more than a screen has lines
 
 
 def heatmap(
@@ -46,7 +45,7 @@ def heatmap(
         One sample may have more axes.
     rows
         A slice, row numbers or a mask: samples × units. One number: that sample alone; a vector is folded
-        into a grid, (channel, height, width) becomes channels × positions. None: all, or 2,000 evenly
+        into a grid, (channel, height, width) becomes channels × positions. None: all, or 500 evenly
         spaced of more.
     unit
         One unit (the second axis, or the one named channel): its values over the samples, folded into a
@@ -56,6 +55,8 @@ def heatmap(
         rows by it, else their order is kept.
     ax
         Where to draw. None: a new figure (`plt.close(ax.figure)` frees it).
+    title
+        Instead of layer · what is drawn.
 
     Returns
     -------
@@ -76,20 +77,16 @@ def heatmap(
         raise PlotError.conflict(_FEATURE, "sort=True sorts by color=; name a column or give an array")
     one = isinstance(rows, SupportsIndex) and not isinstance(rows, np.ndarray)
     if one and unit is not None:
-        raise PlotError.conflict(
-            _FEATURE, "rows= is one sample, so unit= would leave one number; give one of them"
-        )
+        raise PlotError.conflict(_FEATURE, "rows= is one sample and unit= one unit of it, a single number")
     picture = _sample(found, rows) if one else _samples(found, rows, unit, color, sort)  # type: ignore[arg-type]
     if picture.order is None and color is not None:
-        raise PlotError.conflict(
-            _FEATURE, "color= is a strip beside rows; this picture has no samples as rows"
-        )
+        raise PlotError.conflict(_FEATURE, "color= is a strip beside samples; this picture has none as rows")
     return _draw(found, picture, color, ax, title)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Picture:
-    """A matrix to draw with its words. `order` (rows,) are the samples beside it; None where rows are none."""
+    """A matrix to draw, with its words. `order` (rows,) are the samples that its rows are, if they are."""
 
     values: Array
     title: str
@@ -103,7 +100,7 @@ def _sample(found: Drawable, row: SupportsIndex) -> _Picture:
     """One sample: a vector, a matrix, or channels × the rest."""
     number = found.row(row)
     values = found.read(np.array([number]))[0]
-    title = f"sample {found.ids[number]}" + ("" if found.axes else " (row number)")
+    title = f"sample {found.ids[number]}" if found.axes else f"row {number}"
     if values.ndim == 1:
         return _Picture(values, title, "", found.axis_name(1), folded=True)
     if values.ndim == 2:
@@ -126,7 +123,7 @@ def _samples(
     many = len(found.shape) > 2
     if many and (unit is None or "channel" not in found.axes):
         raise PlotError.too_many_axes(_FEATURE, found.name, found.shape, found.axes)
-    order = rows_of(found, rows, found.shape[0] if unit is not None and not many else _MOST_ROWS)
+    order = rows_of(found, rows, found.shape[0] if unit is not None and not many else canvas.CELLS)
     by = ""
     if color is not None:
         name, column = colors.column_values(color, found.columns, found.shape[0])
@@ -139,15 +136,15 @@ def _samples(
     count += ", evenly spaced" if rows is None and every < total else ""
     if unit is None:
         return _Picture(
-            values, f"{count} × {found.shape[1]:,} units", found.axis_name(1), f"sample{by}", order
+            values, f"{count} × {found.shape[1]:,} units", found.axis_name(1), f"row number{by}", order
         )
     axis = found.axes.index("channel") if many else 1
     number = index_of(_FEATURE, "unit", unit, found.shape[axis])
     values = np.take(values, number, axis=axis).reshape(every, -1)
     title = f"{found.axis_name(axis) if found.axes else 'unit'} {number} · {count}"
     if many:
-        return _Picture(values, title, "position, row by row", f"sample{by}", order)
-    return _Picture(values[:, 0], title, "", "sample" if every == total else "position in rows=", folded=True)
+        return _Picture(values, title, "position, row by row", f"row number{by}", order)
+    return _Picture(values[:, 0], title, "", "row" if every == total else "position in rows=", folded=True)
 
 
 def _draw(
@@ -162,10 +159,9 @@ def _draw(
     if picture.folded:
         drawn = _fold(ax, picture, scale)
     else:
-        # More cells than pixels are averaged ("auto"), not picked at random as "nearest" would.
-        drawn = canvas.image(ax, picture.values, scale, aspect="auto", interpolation="auto")
+        drawn = canvas.image(ax, picture.values, scale, "auto")
         canvas.set_labels(ax, picture.x, picture.y)
-        _whole_numbers(ax)
+        _number(ax, picture.order)
     if picture.order is not None and color is not None:
         name, column = colors.column_values(color, found.columns, found.shape[0])
         column_strip(ax, name, column[picture.order])
@@ -182,13 +178,13 @@ def _fold(ax: Axes, picture: _Picture, scale: colors.Scale) -> Any:
     lines = -(-count // columns)
     grid = np.zeros(lines * columns)
     grid[:count] = picture.values
-    drawn = canvas.image(ax, grid.reshape(lines, columns), scale, aspect="equal")
+    drawn = canvas.image(ax, grid.reshape(lines, columns), scale)
     _cover(ax, count, columns, lines)
     step = max(1, lines // 10)
     ax.set_yticks(range(0, lines, step), [f"{line * columns:,}" for line in range(0, lines, step)])
     step = max(1, columns // 8)
     ax.set_xticks(range(0, columns, step), [f"+{column}" for column in range(0, columns, step)])
-    canvas.set_labels(ax, "row's number + this", f"{picture.y}, first of each row")
+    canvas.set_labels(ax, f"{picture.y} = number at the left + number here", picture.y)
     ax.spines[:].set_visible(False)
     return drawn
 
@@ -203,8 +199,16 @@ def _cover(ax: Axes, count: int, columns: int, lines: int) -> None:
         ax.add_patch(Rectangle(corner, columns - used, 1.05, facecolor=ax.get_facecolor(), linewidth=0))
 
 
-def _whole_numbers(ax: Axes) -> None:
-    from matplotlib.ticker import MaxNLocator
+def _number(ax: Axes, order: Array | None) -> None:
+    """Tick whole numbers; rows of samples by their number in the layer, whatever was left out or sorted."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if order is not None:
+
+        def name(position: float, _tick: int | None = None) -> str:
+            inside = 0 <= position < len(order) and position == int(position)
+            return str(order[int(position)]) if inside else ""
+
+        ax.yaxis.set_major_formatter(FuncFormatter(name))

@@ -42,7 +42,9 @@ class Drawable:
 
     def axis_name(self, axis: int) -> str:
         """Name an axis for a label."""
-        return self.axes[axis] if self.axes else f"axis {axis}"
+        if self.axes:
+            return self.axes[axis]
+        return "unit" if len(self.shape) == 2 else f"axis {axis}"
 
 
 def drawable(layer: LayerLike, feature: str) -> Drawable:

@@ -55,6 +55,8 @@ def scatter(
         Area of a dot in points², and its opacity; both fall with the number of samples.
     legend
         False leaves out legend and colour bar.
+    title
+        Instead of layer · step · method · number of samples.
 
     Returns
     -------
@@ -77,7 +79,7 @@ def scatter(
     points = embedding.points[:, chosen]
     ax = _axes(ax, flat=len(chosen) == 2)
     order = np.random.default_rng(0).permutation(len(points))
-    style = {
+    style: dict[str, Any] = {
         "s": size if size is not None else float(np.clip(500 / np.sqrt(len(points)), 1, 36)),
         "alpha": alpha if alpha is not None else _alpha(len(points)),
         "linewidths": 0,
@@ -87,7 +89,7 @@ def scatter(
         style["depthshade"] = False  # it would change the colours that the legend explains
     drawn = points[order].T
     if color is None:
-        ax.scatter(*drawn, color=colors.SINGLE, **style)
+        _any(ax).scatter(*drawn, color=colors.SINGLE, **style)
     else:
         name, values = colors.column_values(color, embedding.columns, len(points))
         _draw(ax, drawn, values[order], style, name if legend else None)
@@ -96,13 +98,14 @@ def scatter(
     return ax
 
 
-def _draw(ax: Axes, points: Array, values: Array, style: dict[str, Any], name: str | None) -> None:
+def _draw(ax: Any, points: Array, values: Array, style: dict[str, Any], name: str | None) -> None:
     """Draw points (k, samples) by values (samples,); `name` is None for no legend."""
     if colors.is_categorical(values):
         found = colors.classes(values)
         ax.scatter(*points, c=np.asarray(found.colors)[found.codes].tolist(), **style)
         if name is not None:
-            canvas.legend(ax, found, name, loc="upper left", bbox_to_anchor=(1.02, 1.0))
+            right = 1.02 if ax.name != "3d" else 1.1  # past the z axis's label
+            canvas.legend(ax, found, name, loc="upper left", bbox_to_anchor=(right, 1.0))
         return
     numbers = colors.as_float(_FEATURE, values)
     scale = colors.column_scale(numbers)
@@ -144,6 +147,11 @@ def _axes(ax: Axes | None, *, flat: bool) -> Axes:
     return ax
 
 
+def _any(ax: Axes) -> Any:
+    """Give the Axes to calls that only a 3-D one has, or that take two or three coordinates."""
+    return ax
+
+
 def _alpha(samples: int) -> float:
     return 0.9 if samples <= 1_000 else 0.7 if samples <= 20_000 else 0.4
 
@@ -165,7 +173,7 @@ def _decorate(ax: Axes, embedding: Embedding, chosen: list[int]) -> None:
     if flat:
         ax.set_aspect("equal", adjustable="datalim")  # a distance is the same length in every direction
     else:
-        ax.set_box_aspect(None, zoom=0.88)  # or the labels leave the figure
+        _any(ax).set_box_aspect(None, zoom=0.88)  # or the labels leave the figure
     if embedding.method in ("tsne", "umap"):
         _without_units(ax, _caption(embedding))
         return
@@ -178,11 +186,11 @@ def _decorate(ax: Axes, embedding: Embedding, chosen: list[int]) -> None:
 
 
 def _without_units(ax: Axes, caption: str) -> None:
-    style = {"fontsize": canvas.SMALL, "color": canvas.GREY, "parse_math": False}
+    style: dict[str, Any] = {"fontsize": canvas.SMALL, "color": canvas.GREY, "parse_math": False}
     canvas.bare(ax)
     if ax.name == "3d":
-        ax.set_zticks([])  # type: ignore[attr-defined]
-        ax.text2D(0.5, -0.02, caption, transform=ax.transAxes, ha="center", va="top", **style)  # type: ignore[attr-defined]
+        _any(ax).set_zticks([])
+        _any(ax).text2D(0.5, -0.02, caption, transform=ax.transAxes, ha="center", va="top", **style)
     else:
         ax.set_xlabel(caption, **style)
 
@@ -197,6 +205,10 @@ def _component_label(embedding: Embedding, component: int) -> str:
 
 def _caption(embedding: Embedding) -> str:
     shown = {key: value for key, value in embedding.parameters.items() if key not in _UNSHOWN}
-    texts = [f"{key}={value}" for key, value in shown.items() if value is not None]
+    texts = [f"{key}={_short(value)}" for key, value in shown.items() if value is not None]
     method = f"{_METHODS[embedding.method]}: {', '.join(texts)}"
     return f"{_CAUTION}\n{canvas.wrapped(method, 78)}"
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,19 +32,25 @@ def scree(embedding: Embedding, *, ax: Axes | None = None, title: str | None = N
     ax = canvas.new_axes((5.5, 3.8)) if ax is None else ax
     shares = 100 * embedding.explained_variance_ratio
     numbers = np.arange(1, len(shares) + 1)
-    marker = {"marker": "o", "markersize": 3} if len(shares) <= _BARS else {}
+    marker: dict[str, Any] = {"marker": "o", "markersize": 3} if len(shares) <= _BARS else {}
     if len(shares) <= _BARS:
-        ax.bar(numbers, shares, width=0.7, color=colors.OKABE_ITO[0], label="each component")
+        first: Any = ax.bar(
+            numbers,
+            shares,
+            width=min(0.7, len(shares) / 8),
+            color=colors.OKABE_ITO[0],
+            label="each component",
+        )
     else:
-        ax.plot(numbers, shares, color=colors.OKABE_ITO[0], label="each component")
-    ax.plot(numbers, np.cumsum(shares), color=colors.OKABE_ITO[1], label="together", **marker)
-    _decorate(ax, len(shares))
+        (first,) = ax.plot(numbers, shares, color=colors.OKABE_ITO[0], label="each component")
+    (second,) = ax.plot(numbers, np.cumsum(shares), color=colors.OKABE_ITO[1], label="cumulative", **marker)
+    _decorate(ax, len(shares), first, second)
     default = " · ".join(part for part in (embedding.layer, "PCA", f"{len(embedding):,} samples") if part)
     canvas.set_title(ax, title if title is not None else default)
     return ax
 
 
-def _decorate(ax: Axes, count: int) -> None:
+def _decorate(ax: Axes, count: int, first: Any, second: Any) -> None:
     from matplotlib.ticker import MaxNLocator
 
     ax.set_ylim(0, 104)
@@ -56,6 +62,7 @@ def _decorate(ax: Axes, count: int) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     # Above the picture: within it, one of the two lines may run anywhere.
     ax.legend(
+        handles=[first, second],
         fontsize=canvas.SMALL,
         frameon=False,
         loc="lower right",

@@ -52,7 +52,7 @@ def _legend_below(ax: Axes, found: colors.Classes, name: str) -> None:
 
     # Below tick labels and axis label, whatever the size of the figure: 36 points.
     below = ax.transAxes + ScaledTranslation(0, -36 / 72, ax.figure.dpi_scale_trans)
-    columns = min(len(found.labels), 10 if max(map(len, found.labels)) <= 4 else 3)
+    columns = max(1, min(len(found.labels), 72 // (max(map(len, found.labels)) + 4)))
     canvas.legend(
         ax,
         found,
@@ -61,6 +61,5 @@ def _legend_below(ax: Axes, found: colors.Classes, name: str) -> None:
         bbox_to_anchor=(0.0, 0.0),
         bbox_transform=below,
         ncols=columns,
-        alignment="left",
         columnspacing=1.0,
     )

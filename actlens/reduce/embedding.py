@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from actlens.errors import ReduceError
+from actlens.errors._base import listed
 from actlens.reduce.source import LayerLike
 
 Array = npt.NDArray[Any]
@@ -32,7 +33,7 @@ class Embedding:
     points
         (samples, n_components), float32.
     ids, columns
-        (samples,): as in the recording; 0, 1, 2 … and none for a plain array.
+        (samples,) and column → (samples,): as in the recording; 0, 1, 2 … and none for a plain array.
     layer
         The layer's key; "" for a plain array.
     method, parameters, versions
@@ -73,8 +74,9 @@ class Embedding:
     def __repr__(self) -> str:
         samples, k = self.points.shape
         parts = [self.layer, self.method, f"{samples:,} samples × {k}"]
-        if self.columns:
-            parts.append(f"columns: {', '.join(self.columns)}")
+        columns = [name for name in self.columns if name != "id"]
+        if columns:
+            parts.append(f"columns: {listed(columns)}")
         return f"Embedding({' · '.join(part for part in parts if part)})"
 
     @property
@@ -125,7 +127,8 @@ class Embedding:
             raise ReduceError.no_pandas() from error
         names = [f"{self.method}{k + 1}" for k in range(self.points.shape[1])]
         frame = pd.DataFrame(self.points, columns=names, index=pd.Index(self.ids, name="id"))
-        for position, (name, column) in enumerate(self.columns.items()):
+        columns = {name: column for name, column in self.columns.items() if name != "id"}
+        for position, (name, column) in enumerate(columns.items()):
             frame.insert(position, name, column, allow_duplicates=True)
         return frame
 

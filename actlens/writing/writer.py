@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from actlens.errors import RecordingExists, WriteFailed
+from actlens.errors import ReadFailed, RecordingExists, WriteFailed
 from actlens.format import manifest as index
 from actlens.format.commit import Durability, sync_folder
 from actlens.format.reader import Shard
@@ -158,7 +158,7 @@ class Writer:
         self._pool.shutdown()
         try:
             index.seal(self.path, recording=self.recording, durability=self._durability)
-        except OSError as error:
+        except (OSError, ReadFailed) as error:
             raise WriteFailed.manifest(self.path, self._total_rows(), error) from error
 
     def abandon(self) -> None:

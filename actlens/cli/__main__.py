@@ -1,0 +1,5 @@
+"""`python -m actlens.cli`."""
+
+from actlens.cli import main
+
+main()

@@ -1,0 +1,146 @@
+"""What the command line refuses, and whose fault an exception is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from actlens.errors import (
+    ActlensError,
+    InputError,
+    NotFound,
+    RecordingExists,
+    RecordingNotFound,
+    SelectionError,
+)
+
+_BAD_USE = (InputError, SelectionError, NotFound, RecordingExists, RecordingNotFound)
+
+
+def exit_code(error: ActlensError | OSError) -> int:
+    """2 where another command line would do, 1 for the rest."""
+    return 2 if isinstance(error, _BAD_USE) else 1
+
+
+class Misuse(InputError):
+    """An argument of a command that cannot be used."""
+
+    @classmethod
+    def target(cls, given: str) -> Misuse:
+        """No `MODULE:FACTORY`."""
+        return cls(
+            f"{given!r} is not MODULE:FACTORY. MODULE is a module or a .py file, FACTORY a function or class in it "
+            "that gives a model: models:make, path/to/models.py:make"
+        )
+
+    @classmethod
+    def no_module(cls, name: str, folder: object) -> Misuse:
+        """Not installed, and not here."""
+        return cls(
+            f"there is no module {name!r}, neither in {folder} nor installed. A file is given with its suffix: "
+            "path/to/models.py:make"
+        )
+
+    @classmethod
+    def no_file(cls, path: object) -> Misuse:
+        """A .py file that is not there."""
+        return cls(f"there is no file {path}.")
+
+    @classmethod
+    def no_factory(cls, module: str, name: str, names: Iterable[str]) -> Misuse:
+        """The module has no such name."""
+        found = ", ".join(names) or "(none)"
+        return cls(f"{module} has no {name!r}. Functions and classes in it: {found}.")
+
+    @classmethod
+    def not_a_model(cls, target: str, given: object) -> Misuse:
+        """The factory gave something else."""
+        return cls(f"{target} gave a {type(given).__name__}, which is not a model of a known framework.")
+
+    @classmethod
+    def shape(cls, given: str) -> Misuse:
+        """`--input eight`."""
+        return cls(f"--input {given!r} is not a shape: sizes with x between them, as 8x1x8x8 or 8x16:int64.")
+
+    @classmethod
+    def where(cls, given: str) -> Misuse:
+        """`--where step`."""
+        return cls(f"--where {given!r} is not COLUMN=VALUE, as step=3.")
+
+    @classmethod
+    def where_value(cls, name: str, given: str, kind: str) -> Misuse:
+        """`--where step=late`."""
+        return cls(f"--where {name}={given}: column {name!r} holds {kind}.")
+
+    @classmethod
+    def rows(cls, given: str) -> Misuse:
+        """`--rows first`."""
+        return cls(f"--rows {given!r} is neither a number (one sample) nor a range such as 0:64.")
+
+    @classmethod
+    def numbers(cls, option: str, given: str) -> Misuse:
+        """`--components x,y`."""
+        return cls(f"{option} {given!r} is not a list of whole numbers, as 0,2.")
+
+    @classmethod
+    def both(cls, first: str, second: str) -> Misuse:
+        """Two options that exclude each other."""
+        return cls(f"{first} and {second} exclude each other: give one of them.")
+
+    @classmethod
+    def no_id(cls, given: str) -> Misuse:
+        """No row has it."""
+        return cls(f"--id {given}: no row has this id.")
+
+    @classmethod
+    def several(cls, given: str, count: int) -> Misuse:
+        """The same sample at several steps."""
+        return cls(f"--id {given}: {count} rows have this id. Choose one with --where, as --where step=0.")
+
+    @classmethod
+    def suffix(cls, path: object, suffixes: Iterable[str]) -> Misuse:
+        """An output of another kind."""
+        return cls(f"--out {path}: the name must end in {' or '.join(suffixes)}.")
+
+    @classmethod
+    def no_folder(cls, path: object, folder: object) -> Misuse:
+        """The folder of the output is not there."""
+        return cls(f"--out {path}: there is no folder {folder}.")
+
+    @classmethod
+    def is_folder(cls, path: object) -> Misuse:
+        """The output is a folder."""
+        return cls(f"--out {path} is a folder; give the name of a file.")
+
+    @classmethod
+    def exists(cls, path: object) -> Misuse:
+        """The output is there already."""
+        return cls(f"{path} exists; nothing was touched. --force replaces it.")
+
+
+class Failed(ActlensError):
+    """Something raised, or the disk refused, where nobody asked wrongly."""
+
+    @classmethod
+    def code(cls, what: str, error: BaseException) -> Failed:
+        """Code that is not ours, or a fault of ours."""
+        lines = str(error).strip().splitlines() or ["no message"]
+        return cls(f"{what} failed: {type(error).__name__}: {lines[0]} (--debug shows the traceback)")
+
+    @classmethod
+    def write(cls, path: object, error: OSError) -> Failed:
+        """The disk said no."""
+        return cls(f"{path} could not be written: {error.strerror or error}.")
+
+
+@contextmanager
+def blamed(what: str) -> Iterator[None]:
+    """Name the code in which an exception came up that nobody expected: `Failed`. The rest passes."""
+    import typer
+
+    try:
+        yield
+    except (ActlensError, typer.Exit, typer.Abort, *_parsing(), *_disk(what)):
+        raise
+    except (Exception, SystemExit) as error:  # the one place for all that other people's code can raise
+        raise Failed.code(what, error) from error

@@ -1,0 +1,160 @@
+"""stop=True: ends after the last layer that is needed, and says when it cannot."""
+
+import pytest
+import torch
+from torch import nn
+
+import actlens
+from actlens_torch._stop import signature
+
+
+class Counted(nn.Module):
+    def __init__(self, log, name):
+        super().__init__()
+        self.fc, self.log, self.name = nn.Linear(4, 4), log, name
+
+    def forward(self, x):
+        self.log.append(self.name)
+        return self.fc(x)
+
+
+@pytest.fixture
+def log():
+    return []
+
+
+@pytest.fixture
+def model(log):
+    return nn.Sequential(*(Counted(log, i) for i in range(8)))
+
+
+def test_later_calls_end_early(model, log):
+    x = torch.randn(2, 4)
+    full_output, full = actlens.capture(model, ["1", "3.fc"])(x)
+    forward = actlens.capture(model, ["1", "3.fc"], stop=True)
+    log.clear()
+    output, acts = forward(x)
+    assert output is None
+    assert log == list(range(8))
+    assert "first forward ran in full" in str(forward.report)
+    for _ in range(2):
+        log.clear()
+        output, acts = forward(x)
+        assert output is None
+        assert log == [0, 1, 2, 3]  # 4 of 8 layers
+        assert forward.report.notes == ()
+        assert list(acts) == ["1", "3.fc"]
+        assert all(torch.equal(acts[key], full[key]) for key in full)
+    assert full_output is not None
+
+
+def test_an_input_ends_before_its_layer(model, log):
+    forward = actlens.capture(model, "4@input", stop=True)
+    x = torch.randn(2, 4)
+    forward(x)
+    log.clear()
+    forward(x)
+    assert log == [0, 1, 2, 3]
+
+
+def test_a_new_kind_of_input_is_learned_again(model, log):
+    forward = actlens.capture(model, "0", stop=True)
+    for rows, layers_run in ((2, 8), (2, 1), (3, 8), (3, 1), (2, 1)):
+        log.clear()
+        forward(torch.randn(rows, 4))
+        assert len(log) == layers_run
+    model.eval()
+    log.clear()
+    forward(torch.randn(2, 4))
+    assert len(log) == 8
+
+
+def test_signature():
+    x = torch.zeros(2, 3)
+    assert signature(((x, 1), {"mask": None})) == signature(((x + 1, 1), {"mask": None}))
+    different = [x[:1], x.int(), True, 1, 1.0, "a", None, [x, x], {"a": x}, {"b": x}, object]
+    assert len({signature(value) for value in different}) == len(different)
+
+
+def test_kinds_of_input_are_not_kept_for_ever(model, log, monkeypatch):
+    monkeypatch.setattr("actlens_torch._stop._REMEMBERED", 2)
+    forward = actlens.capture(model, "0", stop=True)
+    for rows in (1, 2, 3, 1):
+        forward(torch.randn(rows, 4))
+    assert len(log) == 32
+
+
+def test_a_layer_called_twice_runs_in_full(log):
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.tail = nn.Linear(4, 4), Counted(log, "tail")
+
+        def forward(self, x):
+            return self.tail(self.fc(self.fc(x)))
+
+    forward = actlens.capture(Twice(), "fc", stop=True)
+    for _ in range(3):
+        output, acts = forward(torch.randn(2, 4))
+        assert output is None
+        assert list(acts) == ["fc", "fc:2"]
+        assert "every forward runs in full, because 'fc' is called more than once" in str(forward.report)
+    assert log == ["tail"] * 3
+
+
+def test_always_call_hooks_run_in_full(model, log):
+    model[6].register_forward_hook(lambda *args: None, always_call=True)
+    forward = actlens.capture(model, "0", stop=True)
+    for _ in range(2):
+        log.clear()
+        assert forward(torch.randn(2, 4))[0] is None
+        assert len(log) == 8
+    assert "a hook of Counted is registered with always_call=True" in str(forward.report)
+
+
+def test_distributed_models_run_in_full(model, log):
+    class FullyShardedDataParallel(nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self._fsdp_wrapped_module = module
+
+        def forward(self, x):
+            return self._fsdp_wrapped_module(x)
+
+    forward = actlens.capture(FullyShardedDataParallel(model), "0", stop=True)
+    for _ in range(2):
+        log.clear()
+        forward(torch.randn(2, 4))
+        assert len(log) == 8
+    assert "FullyShardedDataParallel needs every process to finish it" in str(forward.report)
+
+
+def test_handlers_in_the_model_let_the_end_pass():
+    class Careful(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.failed = nn.Linear(4, 4), 0
+
+        def forward(self, x):
+            try:
+                return self.fc(x)
+            except Exception:
+                self.failed += 1
+                raise
+
+    model = Careful()
+    forward = actlens.capture(model, "fc", stop=True)
+    for _ in range(2):
+        forward(torch.randn(2, 4))
+    assert model.failed == 0
+    assert not model.fc._forward_hooks
+
+
+def test_with_gradients_and_transforms(model):
+    forward = actlens.capture(model, {"2": "b c -> b"}, stop=True)
+    x = torch.randn(2, 4)
+    forward(x)
+    _, acts = forward(x)
+    acts["2"].sum().backward()
+    assert model[0].fc.weight.grad is not None
+    assert model[3].fc.weight.grad is None
