@@ -106,8 +106,7 @@ class Forward:
             return
         if report.never_fired:
             raise LayerNeverFired.of(self.model_name, report.never_fired)
-        if not activations:
-            raise EmptyCapture.of(
-                self.model_name, {key: kind for key, kind in report.skipped.items() if kind}
-            )
+        not_arrays = {key: kind for key, kind in report.skipped.items() if kind}
+        if not activations and not_arrays:
+            raise EmptyCapture.of(self.model_name, not_arrays)
         self.selection.check_keys(activations, report.skipped)

@@ -11,17 +11,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from actlens._version import __version__
 from actlens.backend import backend_of, root_of
-from actlens.errors import ArgumentError, RecordingError
-from actlens.format.commit import DURABILITIES, Durability
-from actlens.format.dtypes import DTYPES, is_floating, named
+from actlens.errors import RecordingError
+from actlens.format.commit import Durability
 from actlens.format.schema import Origin, Schema
 from actlens.writing.buffer import ShardBuffer, join_schemas, row_bytes, schema_of
 from actlens.writing.host import Arrays, fetch, narrowed
 from actlens.writing.ids import Sample, Sampler
+from actlens.writing.options import at_least, check_durability, float_dtype
 from actlens.writing.rows import Batch, Bookkeeping, batch_of, read_batch
 from actlens.writing.writer import Writer
 
@@ -80,10 +78,9 @@ class Recorder:
     ) -> None:
         self._open = False
         self._sampler = Sampler(sample, seed)
-        self._dtype = _float_dtype(dtype)
-        self._shard_bytes = _at_least("shard_bytes", shard_bytes, 1)
-        if durability not in DURABILITIES:
-            raise ArgumentError.choice("durability", durability, DURABILITIES)
+        self._dtype = float_dtype(dtype)
+        self._shard_bytes = at_least("shard_bytes", shard_bytes, 1)
+        check_durability(durability)
         self._seen = 0
         self._kept = 0
         self._schema: Schema | None = None
@@ -93,7 +90,7 @@ class Recorder:
         self._writer = Writer(
             Path(path),
             self._origin(),
-            rank=_at_least("rank", rank, 0),
+            rank=at_least("rank", rank, 0),
             durability=durability,
             resume=resume,
         )
@@ -295,20 +292,3 @@ class Recorder:
             **self._choices,
             **self._provenance,
         )
-
-
-def _float_dtype(name: str | None) -> np.dtype[Any] | None:
-    if name is None:
-        return None
-    dtype = named(str(name))
-    if dtype is None or not is_floating(dtype):
-        raise ArgumentError.choice(
-            "dtype", name, [kind.name for kind in DTYPES.values() if is_floating(kind)]
-        )
-    return dtype
-
-
-def _at_least(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ArgumentError.at_least(name, value, least)
-    return int(value)

@@ -31,7 +31,7 @@ def axes_of(module: nn.Module, *, token_first: bool = False) -> Callable[[str, A
     rule = next((_RULES[base] for base in type(module).__mro__ if base in _RULES), None)
 
     def axes(suffix: str, tensor: Any) -> Axes | None:
-        if rule is None:
+        if rule is None or tensor.is_nested:
             return None
         names = rule(module, suffix, len(tensor.shape))
         return ("token", "sample", "unit") if token_first and names == _TOKENS else names

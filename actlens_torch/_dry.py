@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import copy
 import dataclasses
+import itertools
+import logging
+import re
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -13,12 +17,14 @@ import torch
 import torch.utils._pytree as pytree
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.parameter import is_lazy
 
 from actlens.activations import INPUT, Axes, LayerInfo, Report, Tape
+from actlens.errors import UnsupportedModel
 from actlens_torch._capture import Ears
 from actlens_torch._inference import device_of, moved
 from actlens_torch._modes import check_model, evaluation
-from actlens_torch._naming import Place, places
+from actlens_torch._naming import Place, distributed_by, places
 from actlens_torch._values import is_array
 
 _BYPASSED = "the model may use its weights, or call .forward() itself, which no hook sees"
@@ -31,17 +37,20 @@ def layers(model: Any, /, *args: Any, **kwargs: Any) -> dict[str, LayerInfo]:
     a real one without gradients. Layers that it does not call come last, with a note.
 
     Raises:
-        UnsupportedModel: the layers cannot be seen (torch.jit, torch.export), or this is no model.
+        UnsupportedModel: the layers cannot be seen (torch.jit, torch.export), this is no model, or its
+            parameters are lazy.
     """
     module = check_model(model)
     found = {place.path: place for place in places(module)}
     if not args and not kwargs:
         return {
-            path: LayerInfo(place.type, note=place.why_not or _hidden(place), aliases=place.aliases)
+            path: LayerInfo(
+                place.type, note=place.why_not or _hidden(place) or _inside(place), aliases=place.aliases
+            )
             for path, place in found.items()
         }
     report = _dry_report(module, args, kwargs)
-    infos = {key: _known(info, found.get(key)) for key, info in report.layers.items()}
+    infos = {key: _known(info, found.get(re.split(r"[:\[]", key)[0])) for key, info in report.layers.items()}
     for path, place in found.items():
         if path not in report.calls:
             why = place.why_not or _hidden(place) or _BYPASSED
@@ -56,7 +65,12 @@ def _hidden(place: Place) -> str:
 
 
 def _known(info: LayerInfo, place: Place | None) -> LayerInfo:
-    return dataclasses.replace(info, aliases=place.aliases) if place else info
+    return dataclasses.replace(info, note=_inside(place), aliases=place.aliases) if place else info
+
+
+def _inside(place: Place) -> str:
+    count = place.module.num_layers if isinstance(place.module, nn.RNNBase) else 1
+    return f"only the last of its {count} layers is visible" if count > 1 else ""
 
 
 def _gave_arrays(path: str, report: Report) -> bool:
@@ -85,14 +99,26 @@ class _Everything:
 
 
 def _dry_report(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Report:
+    while isinstance(model, nn.parallel.DistributedDataParallel):
+        model = model.module  # a dry run in one process must not wait for the others
+    if any(map(is_lazy, itertools.chain(model.parameters(), model.buffers()))):
+        raise UnsupportedModel.hidden(
+            f"this {type(model).__name__}",
+            "has lazy parameters, which take their shapes from the first call, for good",
+            "Call it once before layers(model, x): model(x).",
+        )
     device = device_of(model)
-    with evaluation(model), _untouched(model), torch.no_grad(), torch.random.fork_rng(_cuda(device)):
+    args, kwargs = moved((args, kwargs), device)
+    with evaluation(model), torch.no_grad(), torch.random.fork_rng(_cuda(device)):
+        if any(map(distributed_by, model.modules())):
+            # FSDP keeps account of its parameters elsewhere: no fakes for it, and nothing is put back
+            return _forward(model, *_example(None, args, kwargs))
         fake = FakeTensorMode(allow_non_fake_inputs=True)
-        try:
-            with fake:
-                return _forward(model, *_example(fake, args, kwargs, device))
-        except Exception:  # whatever the fake run met, the real run decides whether it is an error
-            return _forward(model, *_example(None, args, kwargs, device))
+        # Whatever the fake run meets, the real run decides whether it is an error.
+        with contextlib.suppress(Exception), _silent(), _untouched(model), fake:
+            return _forward(model, *_example(fake, args, kwargs))
+        with _untouched(model):
+            return _forward(model, *_example(None, args, kwargs))
 
 
 def _forward(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Report:
@@ -110,7 +136,7 @@ def _described(_key: str, tensor: Tensor) -> Any:
 
 
 def _example(
-    fake: FakeTensorMode | None, args: tuple[Any, ...], kwargs: dict[str, Any], device: torch.device | None
+    fake: FakeTensorMode | None, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Copy the example: a model may write into it, e.g. into a cache of keys and values."""
 
@@ -119,7 +145,7 @@ def _example(
             return copy.deepcopy(leaf)
         return fake.from_tensor(leaf.detach()) if fake else leaf.detach().clone()
 
-    result: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_map(example, moved((args, kwargs), device))
+    result: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_map(example, (args, kwargs))
     return result
 
 
@@ -128,10 +154,22 @@ def _cuda(device: torch.device | None) -> list[torch.device]:
 
 
 @contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Keep torch from logging what a fake run cannot do: it is not the user's error."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    was, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = was
+
+
+@contextlib.contextmanager
 def _untouched(model: nn.Module) -> Iterator[None]:
     """Take back what a forward writes onto modules, so that no fake tensor stays in a model's cache."""
     before = [(module, vars(module).copy(), _containers(module)) for module in model.modules()]
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers() if buffer.device.type != "meta"]
+    data = [(tensor, tensor.data) for tensor in itertools.chain(model.parameters(), model.buffers())]
+    buffers = [(buffer, buffer._version, buffer.clone()) for buffer in model.buffers() if not _fixed(buffer)]
     try:
         yield
     finally:
@@ -141,13 +179,21 @@ def _untouched(model: nn.Module) -> Iterator[None]:
             for container, content in containers:
                 container.clear()
                 (container.extend if isinstance(container, list) else container.update)(content)
+        for tensor, values in data:
+            if tensor.device != values.device:  # a fake tensor is a meta tensor inside
+                tensor.data = values
         with torch.no_grad():
-            for buffer, value in buffers:
-                if not torch.equal(buffer, value):
+            for buffer, version, value in buffers:
+                if buffer._version != version:
                     buffer.copy_(value)
+
+
+def _fixed(buffer: Tensor) -> bool:
+    return is_lazy(buffer) or buffer.is_inference() or buffer.device.type == "meta"
 
 
 def _containers(module: nn.Module) -> list[tuple[Any, Any]]:
     """Give the dicts, lists and sets that a module holds, each with a copy."""
-    held = [value for value in vars(module).values() if isinstance(value, (dict, list, set))]
+    plain = {dict, list, set, collections.OrderedDict, collections.defaultdict}
+    held = [value for value in vars(module).values() if type(value) in plain]
     return [(value, copy.copy(value)) for value in held]

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from actlens.errors import UncapturableValue
-from actlens_torch._inference import OWNED
-from actlens_torch._values import unusual
+from actlens_torch._values import OWNED, unusual
 
 Host = npt.NDArray[Any]
 

@@ -14,10 +14,7 @@ from torch import Tensor, nn
 from actlens.activations import Activations
 from actlens.backend import Forward
 from actlens_torch._modes import check_model, evaluation
-from actlens_torch._values import CLONED
-
-OWNED = "_actlens_owned"
-"""Mark of a tensor that only record() sees: fetch may hand out its memory instead of copying it."""
+from actlens_torch._values import marking
 
 
 @contextlib.contextmanager
@@ -30,13 +27,13 @@ def inference(model: Any, forward: Forward, /) -> Iterator[Forward]:
     device = device_of(module)
 
     def run(*args: Any, **kwargs: Any) -> tuple[Any, Activations]:
-        # no_grad, not inference_mode: what a model caches during inference_mode could never be trained with
-        with torch.no_grad():
-            output, acts = forward(*moved(args, device), **moved(kwargs, device))
-        for tensor in acts.values():
-            if getattr(tensor, CLONED, False):
-                setattr(tensor, OWNED, True)
-        return output, acts
+        token = marking.set(True)
+        try:
+            # not inference_mode: what a model caches during it could never be trained with afterwards
+            with torch.no_grad():
+                return forward(*moved(args, device), **moved(kwargs, device))
+        finally:
+            marking.reset(token)
 
     with evaluation(module):
         yield run

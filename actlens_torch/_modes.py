@@ -56,7 +56,11 @@ def being_compiled() -> bool:
 
 @contextlib.contextmanager
 def eager(model: nn.Module) -> Iterator[None]:
-    """Run compiled models and functions eagerly: compiled code keeps no account of new hooks."""
+    """Run compiled models and functions eagerly: compiled code keeps no account of new hooks.
+
+    The switch is torch's, for the whole process: a compiled model that another thread runs meanwhile is
+    slower for as long.
+    """
     if "torch._dynamo" not in sys.modules:  # then nothing can have been compiled
         yield
     elif hasattr(torch.compiler, "set_stance"):

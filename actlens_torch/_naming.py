@@ -7,6 +7,7 @@ parts of a dotted path are dropped, so that a model has the same names before an
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Iterator
 
 import torch
@@ -14,6 +15,7 @@ from torch import nn
 
 WEIGHTS_ONLY = "MultiheadAttention uses its weights without calling it; capture the MultiheadAttention itself"
 _WRAPPED = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+_DISTRIBUTED = frozenset({"DistributedDataParallel", "FullyShardedDataParallel", "FSDPModule"})
 _PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 _SEQUENCE = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer, nn.MultiheadAttention)
 
@@ -76,9 +78,16 @@ def unwrapped(module: nn.Module) -> nn.Module:
     return module
 
 
+def distributed_by(module: nn.Module) -> str:
+    """Name the class by which several processes share a module; empty where none does."""
+    return next((base.__name__ for base in type(module).__mro__ if base.__name__ in _DISTRIBUTED), "")
+
+
 def is_layer(module: nn.Module) -> bool:
     """Say whether a module can be called: ModuleList, ModuleDict and ParameterList cannot."""
-    return type(module).forward is not nn.Module.forward or "forward" in vars(module)
+    # static, because scripted modules have a descriptor here that answers on instances only
+    inherited = inspect.getattr_static(type(module), "forward", None)
+    return inherited is not nn.Module.forward or "forward" in vars(module)
 
 
 def _inner(module: nn.Module) -> nn.Module | None:

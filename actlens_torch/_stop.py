@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from actlens.activations import Tape
+from actlens_torch._naming import distributed_by
 
 if TYPE_CHECKING:
     from actlens_torch._capture import Ears
@@ -19,7 +21,11 @@ class Stopped(BaseException):
 
 
 class StopPlan:
-    """Learns, for each kind of input, which layers fire; later ends the forward when all have."""
+    """Learns, for each kind of input, which layers fire; later ends the forward when all have.
+
+    A layer whose number of calls depends on the values of the input is outside of what this can see: it
+    is heard until every layer has fired once.
+    """
 
     def __init__(self) -> None:
         self._known: dict[object, tuple[frozenset[str], str]] = {}
@@ -73,9 +79,8 @@ class StopPlan:
 def why_in_full(model: nn.Module) -> str:
     """Say why a model must not be stopped half way; empty where it may be."""
     for module in model.modules():
-        for base in type(module).__mro__:
-            if base.__name__ in {"DistributedDataParallel", "FullyShardedDataParallel", "FSDPModule"}:
-                return f"{base.__name__} needs every process to finish it"
+        if name := distributed_by(module):
+            return f"{name} needs every process to finish it"
         if getattr(module, "_forward_hooks_always_called", None):
             return f"a hook of {type(module).__name__} is registered with always_call=True"
     return ""
@@ -86,11 +91,11 @@ def signature(value: Any) -> object:
 
     >>> import torch
     >>> signature((torch.zeros(2, 3), True))
-    (((2, 3), torch.float32, device(type='cpu')), True)
+    (((2, 3), torch.float32, device(type='cpu')), ('bool', True))
     """
     if isinstance(value, Tensor):
         return (tuple(value.shape), value.dtype, value.device)
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return tuple((key, signature(item)) for key, item in value.items())
     if isinstance(value, (tuple, list)):
         return tuple(signature(item) for item in value)

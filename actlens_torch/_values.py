@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
@@ -13,8 +14,11 @@ from torch import Tensor
 from actlens.activations import Selector
 from actlens.errors import BadTransform, UncapturableValue
 
-CLONED = "_actlens_cloned"
-"""Mark of a tensor that this package made itself and handed to nobody else."""
+OWNED = "_actlens_owned"
+"""Mark of a tensor that only record() sees: fetch may hand out its memory instead of copying it."""
+
+marking: contextvars.ContextVar[bool] = contextvars.ContextVar("marking", default=False)
+"""Whether clones are made for record(), and are to be marked as owned."""
 
 
 def is_array(value: Any) -> TypeGuard[Tensor]:
@@ -85,7 +89,12 @@ class Keeper:
         if version is not None and tensor._version != version:
             raise BadTransform.in_place(key)
         refuse_unusual(key, result)
-        return _cloned(result) if may_share(result, tensor) else result
+        if shares(result, tensor):
+            result = result.clone()
+            if marking.get():
+                setattr(result, OWNED, True)
+            return result
+        return result.clone() if is_part(result) else result
 
     def finish(self, key: str, tensor: Tensor) -> Tensor:
         """Do what could not be done during the forward, for `Tape.activations(finish=)`."""
@@ -93,30 +102,31 @@ class Keeper:
             return tensor
         result: Tensor = self._select.transform(key, tensor)
         refuse_unusual(key, result)
-        part = result is not tensor and result.numel() < tensor.numel() and may_share(result, tensor)
-        return result.clone() if part else result
+        return result.clone() if result is not tensor and is_part(result) else result
 
 
-def _cloned(tensor: Tensor) -> Tensor:
-    result = tensor.clone()
-    setattr(result, CLONED, True)
-    return result
+def is_part(tensor: Tensor) -> bool:
+    """Say whether a tensor keeps more memory alive than its own values: a slice of something larger."""
+    return _is_plain(tensor) and tensor.untyped_storage().nbytes() > tensor.numel() * tensor.itemsize
 
 
-def may_share(result: Tensor, original: Tensor) -> bool:
+def shares(result: Tensor, original: Tensor) -> bool:
     """Say whether two tensors use the same memory; True where that cannot be asked."""
     if result is original:
         return True
-    plain = (Tensor, torch.nn.Parameter)
-    if type(result) not in plain or type(original) not in plain or _is_functorch(result):
+    if not _is_plain(result) or not _is_plain(original):
         return True
-    if result.layout != torch.strided or original.layout != torch.strided:
-        return result.layout == original.layout
     return bool(result.untyped_storage().data_ptr() == original.untyped_storage().data_ptr())
 
 
-def _is_functorch(tensor: Tensor) -> bool:
-    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
+def _is_plain(tensor: Tensor) -> bool:
+    """Say whether a tensor has memory of its own that can be asked for."""
+    own = (
+        type(tensor) in {Tensor, torch.nn.Parameter}
+        and tensor.layout == torch.strided
+        and not tensor.is_nested
+    )
+    return own and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 
 
 def refuse_batched(key: str, tensor: Tensor) -> None:

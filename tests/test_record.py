@@ -1,4 +1,4 @@
-"""record(): batches of every form, the model left as it was, the right rows, refusals before anything is written."""
+"""record(): batches of every form, the model left as it was, the right rows, refusals first."""
 
 from __future__ import annotations
 

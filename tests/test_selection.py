@@ -131,7 +131,7 @@ def test_names_that_match_nothing():
     names = {"fc1": (), "act": (), "fc2": ("head",)}
     with pytest.raises(
         NoLayerMatches,
-        match=r"no layer of MLP matches 'blocks.\*'. Its layers: fc1, act, fc2. actlens.layers\(model\) lists",
+        match=r"no layer of MLP matches 'blocks.\*'. Its layers: fc1, act, fc2. actlens.layers\(mo",
     ):
         Selection.of("blocks.*").check_names("MLP", names)
     with pytest.raises(NoLayerMatches, match="It is the same layer as 'fc2', whose calls are 'fc2', 'fc2:2'"):

@@ -12,7 +12,9 @@ from actlens.errors import LayerNeverFired, UnsupportedModel
 from actlens_torch import _modes
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*torch.jit.*:DeprecationWarning", "ignore:.*torch.jit.*:FutureWarning"
+    "ignore:.*torch.jit.*:DeprecationWarning",
+    "ignore:.*torch.jit.*:FutureWarning",
+    "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning",  # the compiler asks for it
 )
 
 

@@ -233,6 +233,11 @@ def test_recomputation_during_the_forward_does_not_fire():
     assert forward.report.calls == {"fc": 1}
 
 
+def test_without_the_private_word_of_backward(x, monkeypatch):
+    monkeypatch.delattr(torch._C, "_current_graph_task_id")
+    assert torch.equal(actlens.capture(mlp(), "0")(x)[1]["0"], mlp()[0](x))
+
+
 def test_other_threads_are_not_heard(x):
     class Model(nn.Module):
         def __init__(self):

@@ -16,6 +16,7 @@ from actlens.errors import ActlensError
 _DEBUG = "--debug"
 # The class that all errors of parsing share; from click in older versions of typer, from typer in newer ones.
 _ParsingError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+_EXPECTED = (ActlensError, OSError, SystemExit, typer.Exit, typer.Abort, _ParsingError)
 
 app = typer.Typer(
     name="actlens",
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def _run(args: list[str], *, debug: bool) -> int:
     try:
-        with blamed("actlens itself"):
+        with blamed("actlens itself", passing=_EXPECTED):
             return int(app(args, prog_name="actlens", standalone_mode=False) or 0)
     except _ParsingError as error:
         path = error.ctx.command_path if error.ctx is not None else "actlens"

@@ -29,16 +29,16 @@ class Misuse(InputError):
     def target(cls, given: str) -> Misuse:
         """No `MODULE:FACTORY`."""
         return cls(
-            f"{given!r} is not MODULE:FACTORY. MODULE is a module or a .py file, FACTORY a function or class in it "
-            "that gives a model: models:make, path/to/models.py:make"
+            f"{given!r} is not MODULE:FACTORY. MODULE is a module or a .py file, FACTORY a function "
+            "or class in it that gives a model: models:make, path/to/models.py:make"
         )
 
     @classmethod
     def no_module(cls, name: str, folder: object) -> Misuse:
         """Not installed, and not here."""
         return cls(
-            f"there is no module {name!r}, neither in {folder} nor installed. A file is given with its suffix: "
-            "path/to/models.py:make"
+            f"there is no module {name!r}, neither in {folder} nor installed. "
+            "A file is given with its suffix: path/to/models.py:make"
         )
 
     @classmethod
@@ -134,13 +134,11 @@ class Failed(ActlensError):
 
 
 @contextmanager
-def blamed(what: str) -> Iterator[None]:
-    """Name the code in which an exception came up that nobody expected: `Failed`. The rest passes."""
-    import typer
-
+def blamed(what: str, *, passing: tuple[type[BaseException], ...] = (ActlensError,)) -> Iterator[None]:
+    """Turn whatever is raised into a `Failed` that names the code it came from; `passing` goes through."""
     try:
         yield
-    except (ActlensError, typer.Exit, typer.Abort, *_parsing(), *_disk(what)):
+    except passing:
         raise
     except (Exception, SystemExit) as error:  # the one place for all that other people's code can raise
         raise Failed.code(what, error) from error

@@ -31,7 +31,6 @@ Every message is built here, one constructor per situation, so that its wording 
 what was seen, what is allowed, what to do.
 """
 
-from actlens.errors._analysis import PlotError as PlotError
 from actlens.errors._analysis import ReduceError as ReduceError
 from actlens.errors._base import ActlensError as ActlensError
 from actlens.errors._base import InputError as InputError
@@ -45,6 +44,7 @@ from actlens.errors._capture import NoLayerMatches as NoLayerMatches
 from actlens.errors._capture import SelectionError as SelectionError
 from actlens.errors._capture import UncapturableValue as UncapturableValue
 from actlens.errors._capture import UnsupportedModel as UnsupportedModel
+from actlens.errors._drawing import PlotError as PlotError
 from actlens.errors._recording import BudgetExceeded as BudgetExceeded
 from actlens.errors._recording import CorruptRecording as CorruptRecording
 from actlens.errors._recording import NotFound as NotFound

@@ -1,4 +1,4 @@
-"""Errors of reducing and of drawing."""
+"""Errors of reducing, and the remedies for layers of many axes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def _tuple_text(values: Iterable[int]) -> str:
     return str(items[0]) if len(items) == 1 else f"({', '.join(map(str, items))})"
 
 
-def _of(name: str) -> str:
+def of_layer(name: str) -> str:
+    """Name a layer in a message; a plain array has no name."""
     return f"layer {name!r}" if name else "the array"
 
 
@@ -48,7 +49,7 @@ class ReduceError(InputError):
         """The choice between flattening and averaging changes the meaning, so it is the caller's."""
         seen = f"{tuple(shape)}" + (f" ({', '.join(axes)})" if axes else "")
         return cls(
-            f"{feature} takes (samples, features); {_of(name)} has shape {seen}. Choose what a feature is: "
+            f"{feature} takes (samples, features); {of_layer(name)} has shape {seen}. Choose what a feature is: "
             + axes_remedy(shape, axes)
         )
 
@@ -56,20 +57,20 @@ class ReduceError(InputError):
     def too_few_axes(cls, feature: str, name: str, shape: Sequence[int]) -> ReduceError:
         """A vector or a single number."""
         return cls(
-            f"{feature} takes (samples, features); {_of(name)} has shape {tuple(shape)}. "
+            f"{feature} takes (samples, features); {of_layer(name)} has shape {tuple(shape)}. "
             "One value a sample is x.reshape(-1, 1); one sample is x.reshape(1, -1)."
         )
 
     @classmethod
     def empty(cls, feature: str, name: str, shape: Sequence[int]) -> ReduceError:
         """No rows, or no features."""
-        return cls(f"{feature} has nothing to reduce: {_of(name)} has shape {tuple(shape)}.")
+        return cls(f"{feature} has nothing to reduce: {of_layer(name)} has shape {tuple(shape)}.")
 
     @classmethod
     def not_numeric(cls, feature: str, name: str, dtype: object) -> ReduceError:
         """Text, objects, complex numbers."""
         return cls(
-            f"{feature} takes real numbers; {_of(name)} has dtype {dtype}. Convert it first, e.g. x.astype('float32')."
+            f"{feature} takes real numbers; {of_layer(name)} has dtype {dtype}. Convert it first, e.g. x.astype('float32')."
         )
 
     @classmethod
@@ -85,14 +86,14 @@ class ReduceError(InputError):
         """Rows that hold NaN or inf; `count` is how many in the part that was read."""
         found = "1 row" if count == 1 else f"{count} rows"
         return cls(
-            f"{_of(name)} has NaN or inf in {found} (ids: {listed(ids)}). {feature} takes finite numbers: leave those "
+            f"{of_layer(name)} has NaN or inf in {found} (ids: {listed(ids)}). {feature} takes finite numbers: leave those "
             "rows out (x[np.isfinite(x).all(axis=1)]), or find out why the layer gives them (float16 overflows at 65504)."
         )
 
     @classmethod
     def wrong_rows(cls, name: str, expected: int, seen: int) -> ReduceError:
         """A layer that gave another number of rows than it announced."""
-        return cls(f"{_of(name)} announces {expected} rows and gave {seen} when read.")
+        return cls(f"{of_layer(name)} announces {expected} rows and gave {seen} when read.")
 
     @classmethod
     def n_components(cls, feature: str, given: object, allowed: str) -> ReduceError:
@@ -129,7 +130,7 @@ class ReduceError(InputError):
     def no_variance(cls, feature: str, name: str, samples: int) -> ReduceError:
         """All rows are equal: a dead layer."""
         return cls(
-            f"{feature}: the {samples} rows of {_of(name)} are all equal, so there are no neighbours to keep. "
+            f"{feature}: the {samples} rows of {of_layer(name)} are all equal, so there are no neighbours to keep. "
             "The layer does not respond to its input, or one sample was recorded many times."
         )
 
@@ -145,7 +146,7 @@ class ReduceError(InputError):
     def too_wide(cls, name: str, side: int, size: str, limit: str) -> ReduceError:
         """A scatter matrix that does not fit in memory."""
         return cls(
-            f"reduce.pca of {_of(name)} needs a {side} × {side} matrix ({size}; the limit is {limit}). "
+            f"reduce.pca of {of_layer(name)} needs a {side} × {side} matrix ({size}; the limit is {limit}). "
             "Average positions or take fewer features first, e.g. layer.mean('height', 'width')."
         )
 
@@ -201,126 +202,4 @@ class ReduceError(InputError):
         """There is no extra for pandas."""
         return MissingDependency(
             "Embedding.to_pandas needs pandas, which is not installed: pip install pandas"
-        )
-
-
-class PlotError(InputError):
-    """Something that cannot be drawn as asked."""
-
-    @classmethod
-    def not_an_embedding(cls, feature: str, given: object) -> PlotError:
-        """An array, a layer, … where an Embedding is needed."""
-        return cls(
-            f"{feature} takes an Embedding, as reduce.pca, reduce.tsne and reduce.umap return it; "
-            f"got {type(given).__name__}."
-        )
-
-    @classmethod
-    def dimensions(cls, n_components: int) -> PlotError:
-        """1-D or 4-D points."""
-        remedy = (
-            "plot.scatter(z, components=(0, 1)) draws two of them."
-            if n_components > 3
-            else "Reduce with n_components=2 or 3."
-        )
-        return cls(f"plot.scatter draws 2 or 3 components; this embedding has {n_components}. {remedy}")
-
-    @classmethod
-    def wrong_axes(cls, feature: str, needs: str) -> PlotError:
-        """A flat Axes for a 3-D picture, or the other way round."""
-        return cls(f"{feature}: ax= must be {needs}.")
-
-    @classmethod
-    def no_column(cls, name: str, columns: Iterable[str]) -> PlotError:
-        """A column that the data does not have."""
-        return cls(
-            f"no column {name!r} to colour by. The columns: {listed(columns)}. An array of one value a sample works too."
-        )
-
-    @classmethod
-    def color_length(cls, expected: int, seen: Sequence[int]) -> PlotError:
-        """An array for another number of rows."""
-        return cls(f"color= has shape {tuple(seen)}; it takes one value a sample, ({expected},).")
-
-    @classmethod
-    def too_many_axes(
-        cls, feature: str, name: str, shape: Sequence[int], axes: Sequence[str] = ()
-    ) -> PlotError:
-        """A picture of many samples needs one axis of units."""
-        seen = f"{tuple(shape)}" + (f" ({', '.join(axes)})" if axes else "")
-        return cls(
-            f"{feature} draws many samples of (samples, units); {_of(name)} has shape {seen}. "
-            f"{axes_remedy(shape, axes)} One sample can be drawn as it is: rows=0."
-        )
-
-    @classmethod
-    def not_a_layer(cls, feature: str, name: str, shape: Sequence[int]) -> PlotError:
-        """Too few axes, or nothing in it."""
-        return cls(
-            f"{feature} takes (samples, units) with at least one of each; {_of(name)} has shape {tuple(shape)}."
-        )
-
-    @classmethod
-    def not_numeric(cls, feature: str, dtype: object) -> PlotError:
-        """Text or complex numbers where activations should be."""
-        return cls(f"{feature} draws real numbers; got dtype {dtype}.")
-
-    @classmethod
-    def index(cls, feature: str, what: str, given: object, count: int) -> PlotError:
-        """A row, unit or channel that is not there."""
-        return cls(
-            f"{feature}: {what} {given!r} is out of range; there are {count} (0 … {count - 1}, or negative from the end)."
-        )
-
-    @classmethod
-    def no_rows(cls, feature: str, given: object) -> PlotError:
-        """An empty selection."""
-        return cls(f"{feature}: {given!r} selects nothing.")
-
-    @classmethod
-    def conflict(cls, feature: str, why: str) -> PlotError:
-        """Two arguments that exclude each other."""
-        return cls(f"{feature}: {why}.")
-
-    @classmethod
-    def no_maps(
-        cls, name: str, shape: Sequence[int], axes: Sequence[str], missing: Iterable[str]
-    ) -> PlotError:
-        """A layer without the axes of an image."""
-        lacks = [*missing]
-        why = f"it lacks {listed(lacks)}" if lacks else "it has more axes than these and sample"
-        return cls(
-            f"plot.feature_maps needs axes named channel, height and width; {_of(name)} of shape {tuple(shape)} "
-            f"has {', '.join(axes)}: {why}. plot.heatmap draws any layer."
-        )
-
-    @classmethod
-    def unnamed_axes(cls, shape: Sequence[int]) -> PlotError:
-        """A numpy array does not say where its channels are."""
-        return cls(
-            f"plot.feature_maps: an array of shape {tuple(shape)} does not say which axis is the channels. Pass "
-            "axis_names=('sample', 'channel', 'height', 'width') for channels first, or "
-            "('sample', 'height', 'width', 'channel')."
-        )
-
-    @classmethod
-    def axis_names(cls, given: object, ndim: int) -> PlotError:
-        """Names for another number of axes."""
-        return cls(
-            f"plot.feature_maps: axis_names={given!r} must name all {ndim} axes, once each, 'sample' first."
-        )
-
-    @classmethod
-    def image_shape(cls, shape: Sequence[int]) -> PlotError:
-        """Something that is not one image."""
-        return cls(
-            f"plot.feature_maps: image= has shape {tuple(shape)}; it takes one image: (height, width), "
-            "(height, width, 1, 3 or 4) or (1, 3 or 4, height, width)."
-        )
-
-    @classmethod
-    def no_variance_ratio(cls, method: str) -> PlotError:
-        """A scree of something other than a PCA."""
-        return cls(
-            f"plot.scree draws the explained variance of reduce.pca; an embedding by {method} has none."
         )

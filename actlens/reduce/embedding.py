@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from actlens.errors import ReduceError
-from actlens.errors._base import listed
 from actlens.reduce.source import LayerLike
 
 Array = npt.NDArray[Any]
@@ -76,7 +75,7 @@ class Embedding:
         parts = [self.layer, self.method, f"{samples:,} samples × {k}"]
         columns = [name for name in self.columns if name != "id"]
         if columns:
-            parts.append(f"columns: {listed(columns)}")
+            parts.append(f"columns: {', '.join(columns)}")
         return f"Embedding({' · '.join(part for part in parts if part)})"
 
     @property

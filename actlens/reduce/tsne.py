@@ -22,6 +22,7 @@ Array = npt.NDArray[Any]
 _FEATURE = "reduce.tsne"
 _SKLEARN, _OPENTSNE = "scikit-learn", "openTSNE"
 _LARGE = 10_000  # rows; up to here both take as long; at 30,000 openTSNE takes 40 s, scikit-learn 100
+_FEW = 1_000  # rows; the threads of each step wait for each other longer than they work
 _EARLY = 250  # iterations with early exaggeration, in both
 _EXACT_NEIGHBORS = 100_000  # rows; up to here exact search is as fast as approximate, and has a recall of 1
 
@@ -68,7 +69,8 @@ def tsne(  # noqa: PLR0913  scikit-learn's own parameters
         A whole number: the same numbers again, on the same versions and processor. None: nearly so, as only
         the "random" start and approximate neighbours (above 100,000 samples) draw lots.
     n_jobs
-        Threads: None is all cores. The gradient of scikit-learn uses all cores whatever this says.
+        Threads, in both engines; the points do not depend on it. None: all cores, and one up to 1,000
+        samples, where threads cost more than they bring.
     pca_components
         Width of the PCA before it: "auto" is 50 for the euclidean metric where there are more features,
         none for other metrics (PCA moves the origin, which changes angles). None: never.
@@ -99,7 +101,7 @@ def tsne(  # noqa: PLR0913  scikit-learn's own parameters
         else neighbors.number_of(_FEATURE, "learning_rate", learning_rate),
         "metric": metric,
         "random_state": seed,
-        "n_jobs": n_jobs if n_jobs is not None else len(os.sched_getaffinity(0)),
+        "n_jobs": _threads(n_jobs, rows.shape[0]),
     }
     chosen = _engine(engine, rows.shape[0], n_components)
     iterations = chosen.iterations if max_iter is None else max_iter
@@ -142,8 +144,12 @@ class _Engine:
 
 
 def _sklearn(manifold: Any, x: Array, beginning: Array, iterations: int, options: dict[str, Any]) -> Array:
+    from threadpoolctl import threadpool_limits  # scikit-learn needs it itself
+
     model = manifold.TSNE(init=beginning, max_iter=iterations, method="barnes_hut", **options)
-    return np.asarray(model.fit_transform(x))
+    # Its gradient does not ask n_jobs and takes every core (scikit-learn issue 18990).
+    with threadpool_limits(options["n_jobs"], user_api="openmp"):
+        return np.asarray(model.fit_transform(x))
 
 
 def _opentsne(library: Any, x: Array, beginning: Array, iterations: int, options: dict[str, Any]) -> Array:
@@ -185,6 +191,12 @@ def _start(init: str | Array, x: Array, n_components: int, seed: int | None) -> 
     if init == "random":
         return np.random.default_rng(seed).normal(0.0, 1e-4, shape).astype(np.float32)
     raise ReduceError.parameter(_FEATURE, "init", init, "'pca', 'random' or an array (samples, n_components)")
+
+
+def _threads(n_jobs: int | None, samples: int) -> int:
+    if n_jobs is not None:
+        return neighbors.count_of(_FEATURE, "n_jobs", n_jobs, 1)
+    return 1 if samples <= _FEW else len(os.sched_getaffinity(0))
 
 
 def _perplexity(given: float, samples: int) -> float:

@@ -1,0 +1,30 @@
+"""Arguments and options that several commands share; their meaning is in selecting.py and output.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a recording.")]
+Layer = Annotated[str, typer.Argument(metavar="LAYER", help="A layer in it; `actlens info RUN` lists them.")]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="COLUMN=VALUE",
+        help="Only rows with this value, as step=3. Repeat for more columns, or more values of one.",
+    ),
+]
+Flatten = Annotated[bool, typer.Option("--flatten", help="Make every value of a sample a feature.")]
+Mean = Annotated[bool, typer.Option("--mean", help="Average the positions (height, width, token …).")]
+EmbeddingFile = Annotated[
+    Path, typer.Argument(metavar="EMBEDDING", help="A file that `actlens reduce` or Embedding.save wrote.")
+]
+Ident = Annotated[
+    str | None, typer.Option("--id", metavar="ID", help="One sample, by its id (beside --where).")
+]
+Color = Annotated[str | None, typer.Option("--color", metavar="COLUMN", help="Colour by a column, as label.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace --out if it exists.")]
+PictureOut = Annotated[Path, typer.Option("--out", metavar="FILE", help="A name in .png, .pdf or .svg.")]

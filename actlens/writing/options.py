@@ -1,0 +1,36 @@
+"""What the options of a Recorder may be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from actlens.errors import ArgumentError
+from actlens.format.commit import DURABILITIES
+from actlens.format.dtypes import DTYPES, is_floating, named
+
+
+def float_dtype(name: str | None) -> np.dtype[Any] | None:
+    """Read `dtype=`: the name of a floating-point type that can be stored."""
+    if name is None:
+        return None
+    dtype = named(str(name))
+    if dtype is None or not is_floating(dtype):
+        raise ArgumentError.choice(
+            "dtype", name, [kind.name for kind in DTYPES.values() if is_floating(kind)]
+        )
+    return dtype
+
+
+def at_least(name: str, value: Any, least: int) -> int:
+    """Read a whole number."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ArgumentError.at_least(name, value, least)
+    return int(value)
+
+
+def check_durability(durability: str) -> None:
+    """Refuse what is neither "fsync" nor "rename"."""
+    if durability not in DURABILITIES:
+        raise ArgumentError.choice("durability", durability, DURABILITIES)

@@ -1,0 +1,292 @@
+"""Embedding: what it says, its file, reduce.fit, and that importing actlens.reduce loads numpy only."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import os
+import stat
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from fake_layer import FakeLayer
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from actlens import reduce
+from actlens.errors import MissingDependency, ReduceError
+from actlens.reduce import Embedding, embedding_file, optional
+
+
+def embedding(samples=4, **changes):
+    base = Embedding(
+        points=np.arange(2 * samples, dtype="f4").reshape(samples, 2),
+        ids=np.arange(samples),
+        columns={},
+        layer="fc1",
+        method="umap",
+        parameters={"n_neighbors": 15, "random_state": None},
+        versions={"actlens": "0"},
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def same(a, b):
+    assert (a.layer, a.method, a.parameters, a.versions) == (b.layer, b.method, b.parameters, b.versions)
+    assert list(a.columns) == list(b.columns)
+    pairs = [(a.points, b.points), (a.ids, b.ids), *zip(a.columns.values(), b.columns.values(), strict=True)]
+    pairs += [(getattr(a, name), getattr(b, name)) for name in embedding_file._OPTIONAL]
+    for one, other in pairs:
+        if one is None:
+            assert other is None
+        else:
+            assert one.dtype.kind == other.dtype.kind
+            np.testing.assert_array_equal(one, other)
+
+
+def test_what_it_says():
+    z = embedding(columns={"label": np.arange(4), "step": np.full(4, 3)})
+    assert repr(z) == "Embedding(fc1 · umap · 4 samples × 2 · columns: label, step)"
+    assert repr(embedding(layer="")) == "Embedding(umap · 4 samples × 2)"
+    assert len(z) == 4
+    assert np.asarray(z) is z.points
+    assert np.array(z).dtype == np.float32
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        z.layer = "other"
+
+
+@pytest.mark.parametrize(
+    ("steps", "step"), [(None, None), ([5, 5, 5, 5], 5), ([5, 5, 5, 6], None), (["a"] * 4, "a")]
+)
+def test_step(steps, step):
+    found = embedding(columns={} if steps is None else {"step": np.array(steps)}).step
+    assert found == step
+    assert not isinstance(found, np.generic)
+    assert embedding(0, columns={"step": np.zeros(0)}).step is None
+
+
+def test_what_does_not_fit_together():
+    with pytest.raises(ReduceError, match=r"points has shape \(4,\); expected \(samples, n_components\)"):
+        embedding(points=np.zeros(4, "f4"))
+    with pytest.raises(ReduceError, match=r"ids has shape \(3,\); expected \(4,\)"):
+        embedding(ids=np.arange(3))
+    with pytest.raises(ReduceError, match="column 'label' has 3 values for 4 samples"):
+        embedding(columns={"label": np.arange(3)})
+
+
+def test_to_pandas():
+    pytest.importorskip("pandas")
+    z = embedding(ids=np.array(list("abcd")), columns={"id": np.array(list("abcd")), "label": np.arange(4)})
+    frame = z.to_pandas()
+    assert list(frame.columns) == ["label", "umap1", "umap2"]
+    assert frame.index.name == "id"
+    assert frame.loc["b", "umap2"] == 3
+
+
+def test_to_pandas_without_pandas(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingDependency, match="needs pandas, which is not installed: pip install pandas"):
+        embedding().to_pandas()
+
+
+class TestFile:
+    def test_round_trip_of_a_pca(self, tmp_path):
+        x = np.random.default_rng(0).standard_normal((30, 8)).astype("f4")
+        layer = FakeLayer.of(
+            x,
+            name="encoder/layer.0@input[h]",
+            ids=np.array([f"bild {i} äöü 猫" for i in range(30)]),
+            columns={
+                "label": np.arange(30) % 3,
+                "text": np.array(["", "a\nb", "$x$"] * 10),
+                "objects": np.array(["one", "two", "three"] * 10, dtype=object),
+                "flag": np.arange(30) % 2 == 0,
+                "half": np.arange(30, dtype="f2"),
+                "big endian": np.arange(30, dtype=">i4"),
+                "strided": np.arange(60)[::2],
+            },
+        )
+        z = reduce.pca(layer, n_components=3)
+        path = tmp_path / "z.safetensors"
+        z.save(path)
+        back = Embedding.load(path)
+        assert back.columns["objects"].tolist() == layer.columns["objects"].tolist()
+        columns = {key: value for key, value in z.columns.items() if key != "objects"}
+        rest = {key: value for key, value in back.columns.items() if key != "objects"}
+        same(dataclasses.replace(z, columns=columns), dataclasses.replace(back, columns=rest))
+        np.testing.assert_array_equal(back.transform(layer).points, z.transform(layer).points)
+
+    @given(
+        points=hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=5)),
+        data=st.data(),
+    )
+    def test_round_trip_of_anything(self, tmp_path_factory, points, data):
+        n = len(points)
+        texts = st.lists(st.text(max_size=5).filter(lambda t: not t.endswith("\0")), min_size=n, max_size=n)
+        numbers = hnp.arrays(hnp.integer_dtypes() | hnp.floating_dtypes(sizes=(16, 32, 64)), n)
+        column = data.draw(texts.map(lambda t: np.array(t, dtype=np.str_)) | numbers)
+        name = data.draw(st.text(max_size=8))
+        z = embedding(
+            points=points, ids=np.array(data.draw(texts), dtype=np.str_), columns={name: column}, layer=name
+        )
+        path = tmp_path_factory.mktemp("z") / "z.safetensors"
+        z.save(path)
+        same(z, Embedding.load(path))
+
+    def test_strided_points_are_written_right(self, tmp_path):
+        points = np.asfortranarray(np.arange(12, dtype="f4").reshape(4, 3))[:, ::2]
+        embedding(points=points).save(tmp_path / "z")
+        np.testing.assert_array_equal(Embedding.load(tmp_path / "z").points, points)
+
+    def test_parameters_are_plain(self, tmp_path):
+        parameters = {"a": np.float32(0.5), "b": np.zeros((2, 3)), "c": [1, (2, None)], "d": {"e": abs}, "f": 1j}
+        embedding(parameters=parameters).save(tmp_path / "z")
+        assert Embedding.load(tmp_path / "z").parameters == {
+            "a": 0.5,
+            "b": "array(2, 3)",
+            "c": [1, [2, None]],
+            "d": {"e": "abs"},
+            "f": "1j",
+        }
+
+    def test_the_mode_is_that_of_any_file(self, tmp_path):
+        before = os.umask(0o027)
+        try:
+            embedding().save(tmp_path / "z")
+        finally:
+            os.umask(before)
+        assert stat.S_IMODE((tmp_path / "z").stat().st_mode) == 0o640
+
+    def test_a_failure_leaves_the_old_file_and_nothing_else(self, tmp_path, monkeypatch):
+        path = tmp_path / "z"
+        embedding().save(path)
+
+        def full(*_):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            embedding(9).save(path)
+        assert len(Embedding.load(path)) == 4
+        assert os.listdir(tmp_path) == ["z"]
+
+    def test_a_column_of_objects(self, tmp_path):
+        with pytest.raises(ReduceError, match="column 'x' has dtype object; numbers, booleans and text can be"):
+            embedding(columns={"x": np.array([1, "a", None, 2], dtype=object)}).save(tmp_path / "z")
+        assert not os.listdir(tmp_path)
+
+    def test_other_files(self, tmp_path):
+        from safetensors.numpy import save_file
+
+        path = tmp_path / "z"
+        with pytest.raises(ReduceError, match="z is not a saved Embedding: there is no such file"):
+            Embedding.load(path)
+        path.write_bytes(b"no safetensors")
+        with pytest.raises(ReduceError, match="is not a saved Embedding: "):
+            Embedding.load(path)
+        save_file({"points": np.zeros((2, 2), "f4")}, path)
+        with pytest.raises(ReduceError, match="a safetensors file without 'actlens_embedding' metadata"):
+            Embedding.load(path)
+        for text, message in [
+            ("{", "Expecting property name"),
+            ("[]", "its metadata is not an object with a format"),
+            ('{"format": 2}', "has embedding format 2; this actlens reads 1. Upgrade"),
+            ('{"format": 1}', "it lacks "),
+        ]:
+            save_file({"points": np.zeros((2, 2), "f4")}, path, metadata={"actlens_embedding": text})
+            with pytest.raises(ReduceError, match=message):
+                Embedding.load(path)
+
+    def test_parts_that_do_not_fit(self, tmp_path):
+        from safetensors.numpy import save_file
+
+        about = {"format": 1, "layer": "", "method": "pca", "parameters": {}, "versions": {}, "columns": []}
+        tensors = {"points": np.zeros((2, 2), "f4"), "ids": np.arange(3)}
+        save_file(tensors, tmp_path / "z", metadata={"actlens_embedding": json.dumps(about)})
+        with pytest.raises(ReduceError, match=r"is not a saved Embedding: ids has shape \(3,\)"):
+            Embedding.load(tmp_path / "z")
+
+    def test_any_truncation_is_refused(self, tmp_path):
+        path = tmp_path / "z"
+        embedding().save(path)
+        whole = path.read_bytes()
+        for size in range(0, len(whole), 7):
+            path.write_bytes(whole[:size])
+            with pytest.raises(ReduceError, match="is not a saved Embedding"):
+                Embedding.load(path)
+
+
+class FirstColumns:
+    """The least that reduce.fit takes."""
+
+    def fit_transform(self, x):
+        return x[:, :2]
+
+
+class TestFit:
+    def test_anything_with_fit_transform(self):
+        x = np.random.default_rng(0).standard_normal((20, 5))
+        z = reduce.fit(FirstColumns(), FakeLayer.of(x, columns={"label": np.arange(20)}))
+        np.testing.assert_allclose(z.points, x[:, :2].astype("f4"))
+        assert (z.method, z.layer, z.parameters) == ("FirstColumns", "fc1", {})
+        assert z.columns["label"].tolist() == list(range(20))
+
+    def test_an_estimator_of_scikit_learn(self):
+        decomposition = pytest.importorskip("sklearn.decomposition")
+        z = reduce.fit(decomposition.TruncatedSVD(2, random_state=0), np.eye(6))
+        assert z.method == "TruncatedSVD"
+        assert z.parameters["n_components"] == 2
+
+    def test_what_it_refuses(self):
+        with pytest.raises(ReduceError, match=r"takes an object with fit_transform\(x\), .*; got str"):
+            reduce.fit("pca", np.eye(3))
+        with pytest.raises(ReduceError, match="got FirstColumns. It is a class: pass an instance"):
+            reduce.fit(FirstColumns, np.eye(3))
+
+        class Wrong:
+            def fit_transform(self, x):
+                return x[1:]
+
+        with pytest.raises(ReduceError, match=r"the result of Wrong has shape \(2, 3\); expected \(3, n_comp"):
+            reduce.fit(Wrong(), np.eye(3))
+
+
+class TestImports:
+    def test_only_numpy(self):
+        code = (
+            "import sys, actlens.reduce, actlens.plot\n"
+            "heavy = ('scipy', 'sklearn', 'umap', 'openTSNE', 'numba', 'pandas', 'matplotlib', 'safetensors')\n"
+            "assert not [name for name in heavy if name in sys.modules]\n"
+        )
+        subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+    def test_functions_are_not_clobbered_by_their_modules(self):
+        from actlens import plot
+
+        for package, names in ((reduce, reduce.__all__), (plot, plot.__all__)):
+            for name in names:
+                try:
+                    importlib.import_module(f"{package.__name__}.{name}")
+                except ModuleNotFoundError:
+                    continue
+                assert callable(getattr(package, name)), name
+        import actlens.reduce.pca  # noqa: F401
+
+        assert callable(reduce.pca)
+
+    def test_absent_and_broken(self, monkeypatch, tmp_path):
+        with pytest.raises(MissingDependency, match=r"f needs no-such, .*: pip install 'actlens\[x\]'"):
+            optional.need("no_such_package_", feature="f", package="no-such", extra="x")
+        for name, body in (("broken_one_", "import no_such_package_"), ("broken_two_", "raise OSError('libx.so')")):
+            (tmp_path / f"{name}.py").write_text(body)
+        monkeypatch.syspath_prepend(tmp_path)
+        with pytest.raises(MissingDependency, match="fails to import: No module named 'no_such_package_'"):
+            optional.need("broken_one_", feature="f", package="p", extra="x")
+        with pytest.raises(MissingDependency, match=r"fails to import: libx.so"):
+            optional.need("broken_two_", feature="f", package="p", extra="x")
+        assert optional.has("numpy")
+        assert not optional.has("no_such_package_")

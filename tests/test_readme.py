@@ -1,0 +1,68 @@
+"""The README's program prints what the README shows; the guide's code runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import actlens.errors
+
+ROOT = Path(__file__).parents[1]
+
+
+def blocks(page, kind):
+    return re.findall(rf"^```{kind}\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    pytest.importorskip("sklearn")
+    plt = pytest.importorskip("matplotlib.pyplot")
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    plt.close("all")
+
+
+def test_the_readme_program_prints_what_is_shown(elsewhere, capsys):
+    (program,) = blocks("README.md", "python")
+    shown = blocks("README.md", "")[1]
+    exec(compile(program, "README.md", "exec"), {"__name__": "readme"})  # noqa: S102
+    assert capsys.readouterr().out == shown
+    assert (elsewhere / "digits.png").stat().st_size > 5000
+
+
+def test_the_code_of_the_guide_runs_as_one_program(elsewhere, capsys):
+    space = {"__name__": "guide"}
+    for number, block in enumerate(blocks("docs/guide.md", "python")):
+        exec(compile(block, f"guide.md, block {number}", "exec"), space)  # noqa: S102
+    said = capsys.readouterr().out
+    assert "<Recording runs/first: 1797 rows × 3 layers (conv1, conv2, fc1)>" in said
+    assert "float16" in said
+    assert (elsewhere / "tsne.png").exists()
+
+
+def test_the_guide_explains_every_error():
+    page = (ROOT / "docs/guide.md").read_text(encoding="utf-8")
+    roots = {"ActlensError", "InputError", "CaptureError", "BadAdapter"}  # never raised as such; for adapters' authors
+    names = {name for name in vars(actlens.errors) if name[0].isupper()} - roots
+    assert not [name for name in sorted(names) if f"`{name}`" not in page]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/guide.md"])
+def test_links_lead_somewhere(page):
+    folder = (ROOT / page).parent
+    links = re.findall(r"\]\(([^)#]+)", (ROOT / page).read_text(encoding="utf-8"))
+    assert not [link for link in links if "://" not in link and not (folder / link).exists()]
+
+
+def test_the_readme_names_commands_that_exist():
+    from actlens.cli.app import app
+
+    typer = pytest.importorskip("typer")
+    commands = set(typer.main.get_command(app).commands)
+    page = (ROOT / "README.md").read_text(encoding="utf-8") + (ROOT / "docs/guide.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`actlens (\w[\w-]*)", page))
+    assert named <= commands

@@ -1,0 +1,222 @@
+"""reduce.tsne: the rule for the engine, the defaults, reproducibility, and what it refuses."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from fake_layer import FakeLayer
+
+from actlens import reduce
+from actlens.errors import MissingDependency, ReduceError
+from actlens.reduce import neighbors, optional, source
+
+manifold = pytest.importorskip("sklearn.manifold")
+module = sys.modules["actlens.reduce.tsne"]
+
+
+def clusters(samples=90, features=60, count=3):
+    rng = np.random.default_rng(0)
+    label = np.arange(samples) % count
+    centres = rng.standard_normal((count, features)) * 4
+    return (centres[label] + rng.standard_normal((samples, features))).astype("f4"), label
+
+
+def neighbours_of_the_same_class(points, label):
+    distances = np.square(points[:, None] - points[None]).sum(axis=-1) + np.diag(np.full(len(points), np.inf))
+    return (label[distances.argmin(axis=1)] == label).mean()
+
+
+@pytest.mark.parametrize("engine", ["scikit-learn", "openTSNE"])
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_neighbours_stay(engine, k):
+    pytest.importorskip("openTSNE")
+    x, label = clusters()
+    options = {"perplexity": 10, "random_state": 0, "engine": engine, "n_jobs": 1}
+    z = reduce.tsne(x, n_components=k, learning_rate=15 if k == 3 else "auto", max_iter=400, **options)
+    assert z.points.shape == (90, k)
+    assert z.points.dtype == np.float32
+    assert neighbours_of_the_same_class(z.points, label) > 0.95
+    assert z.parameters["engine"] == engine
+    assert set(z.versions) == {"actlens", "numpy", engine}
+
+
+@pytest.mark.parametrize("engine", ["scikit-learn", "openTSNE"])
+def test_the_same_numbers_again(engine):
+    pytest.importorskip("openTSNE")
+    x, _ = clusters()
+    for init in ("pca", "random"):
+        a, b, c = (
+            reduce.tsne(x, perplexity=10, random_state=seed, init=init, max_iter=250, engine=engine, n_jobs=1).points
+            for seed in (1, 1, 2)
+        )
+        assert np.array_equal(a, b)
+        assert not np.array_equal(a, c)
+
+
+def test_what_is_recorded():
+    x, label = clusters()
+    layer = FakeLayer.of(x, columns={"label": label, "step": np.full(90, 7)})
+    z = reduce.tsne(layer, perplexity=10, random_state=np.int64(3), n_jobs=1)
+    assert (z.layer, z.method, z.step) == ("fc1", "tsne", 7)
+    assert z.ids.tolist() == layer.ids.tolist()
+    assert z.columns["label"].tolist() == label.tolist()
+    assert z.parameters == {
+        "n_components": 2,
+        "perplexity": 10.0,
+        "early_exaggeration": 12.0,
+        "learning_rate": "auto",
+        "metric": "euclidean",
+        "random_state": 3,
+        "n_jobs": 1,
+        "max_iter": 1000,
+        "init": "pca",
+        "pca_components": 50,
+        "engine": "scikit-learn",
+    }
+    with pytest.raises(ReduceError, match=r"embedding by tsne has no transform\(\): only reduce.pca"):
+        z.transform(x)
+    with pytest.raises(ReduceError, match=r"has no inverse\(\)"):
+        z.inverse(z.points)
+
+
+@pytest.mark.parametrize(
+    ("asked", "samples", "k", "engine", "iterations"),
+    [
+        (None, 10_000, 2, "scikit-learn", 1000),
+        (None, 10_001, 2, "openTSNE", 750),
+        (None, 10_001, 3, "scikit-learn", 1000),
+        ("openTSNE", 10, 2, "openTSNE", 750),
+        ("scikit-learn", 50_000, 2, "scikit-learn", 1000),
+    ],
+)
+def test_the_rule_for_the_engine(asked, samples, k, engine, iterations):
+    chosen = module._engine(asked, samples, k)
+    assert (chosen.name, chosen.iterations) == (engine, iterations)
+
+
+def test_large_inputs_go_to_opentsne_with_interpolation(monkeypatch):
+    pytest.importorskip("openTSNE")
+    monkeypatch.setattr(module, "_LARGE", 80)
+    monkeypatch.setattr(module, "_EXACT_NEIGHBORS", 80)
+    x, label = clusters()
+    z = reduce.tsne(x, perplexity=10, random_state=0, max_iter=255, n_jobs=1)
+    assert z.parameters["engine"] == "openTSNE"
+    assert neighbours_of_the_same_class(z.points, label) > 0.9
+
+
+def test_an_engine_that_is_not_installed(monkeypatch):
+    x, _ = clusters()
+    monkeypatch.setitem(sys.modules, "openTSNE", None)
+    monkeypatch.setattr(optional, "_absent", lambda _module: True)
+    with pytest.raises(
+        MissingDependency, match=r"reduce.tsne needs openTSNE, .*: pip install 'actlens\[tsne\]'"
+    ):
+        reduce.tsne(x, perplexity=10, engine="openTSNE")
+    monkeypatch.setattr(module, "_LARGE", 80)
+    with pytest.raises(MissingDependency, match=r"of 90 samples \(engine='scikit-learn' is slower\) needs openTSNE"):
+        reduce.tsne(x, perplexity=10)
+    assert reduce.tsne(x, perplexity=10, engine="scikit-learn", max_iter=250).points.shape == (90, 2)
+
+
+class TestPrepare:
+    def test_wide_rows_are_reduced_to_fifty(self):
+        x, _ = clusters(samples=80, features=200)
+        ready = neighbors.prepare(source.rows_of(x, "reduce.tsne"), "euclidean", "auto")
+        assert ready.x.shape == (80, 50)
+        assert ready.pca_components == 50
+        assert np.array_equal(ready.x, reduce.pca(x, n_components=50).points)
+
+    def test_fewer_samples_than_fifty_lose_nothing(self):
+        x, _ = clusters(samples=20, features=200)
+        ready = neighbors.prepare(source.rows_of(x, "f"), "euclidean", "auto")
+        assert ready.x.shape == (20, 20)
+        x = x.astype("f8")
+        before = np.linalg.norm(x[:, None] - x, axis=-1)
+        np.testing.assert_allclose(np.linalg.norm(ready.x[:, None] - ready.x, axis=-1), before, atol=1e-4)
+
+    @pytest.mark.parametrize(("metric", "width"), [("cosine", "auto"), ("euclidean", None), ("euclidean", 60)])
+    def test_what_is_left_as_it_is(self, metric, width):
+        x, _ = clusters()
+        ready = neighbors.prepare(source.rows_of(x, "f"), metric, width)
+        assert ready.pca_components is None
+        np.testing.assert_array_equal(ready.x, x)
+
+    @pytest.mark.parametrize("value", [0.0, 0.1, 1000.1])
+    @pytest.mark.parametrize("features", [3, 200])
+    @pytest.mark.parametrize("dtype", ["f4", "f8"])
+    def test_a_dead_layer_has_no_neighbours(self, value, features, dtype, monkeypatch):
+        for small in (0, 1 << 22):
+            monkeypatch.setattr(source, "_SMALL", small)
+            with pytest.raises(ReduceError, match="the 80 rows of the array are all equal, so there are no"):
+                reduce.tsne(np.full((80, features), value, dtype), perplexity=10)
+
+    def test_the_start(self):
+        x, _ = clusters()
+        a = neighbors.start(x, 2, 0)
+        assert a.dtype == np.float32
+        assert np.isclose(a[:, 0].std(), 1e-4, rtol=0.01)
+        points = reduce.pca(x).points
+        assert np.corrcoef(a[:, 1], points[:, 1])[0, 1] > 0.99
+        assert np.array_equal(a, neighbors.start(x, 2, None))
+        doubled = neighbors.start(np.repeat(x[:10], 2, axis=0), 2, 0)
+        assert len(np.unique(doubled, axis=0)) == 20  # equal rows start apart
+        assert neighbors.start(x[:, :1], 3, 0).shape == (90, 3)
+
+
+class TestRefusals:
+    def test_perplexity(self):
+        x, _ = clusters(samples=50)
+        with pytest.raises(
+            ReduceError, match=r"perplexity=30 is too large for 50 samples. The largest .* is 16: pass perplexity=16 or"
+        ):
+            reduce.tsne(x)
+        assert len(reduce.tsne(x, perplexity=16, max_iter=250)) == 50
+        with pytest.raises(ReduceError, match="reduce.tsne needs at least 4 samples; there are 3"):
+            reduce.tsne(x[:3])
+        assert reduce.tsne(x[:4], perplexity=1, max_iter=250).points.shape == (4, 2)
+
+    @pytest.mark.parametrize(
+        ("option", "message"),
+        [
+            ({"n_components": 0}, "n_components=0; it takes a whole number from 1 to 3"),
+            ({"n_components": 4}, "n_components=4; it takes a whole number from 1 to 3"),
+            ({"n_components": 2.0}, "n_components=2.0; it takes a whole number"),
+            ({"perplexity": -1}, "perplexity=-1; it takes a positive number"),
+            ({"perplexity": float("nan")}, "perplexity=nan; it takes a positive number"),
+            ({"perplexity": "30"}, "perplexity='30'; it takes a positive number"),
+            ({"early_exaggeration": 0}, "early_exaggeration=0; it takes a positive number"),
+            ({"learning_rate": 0}, "learning_rate=0; it takes a positive number"),
+            ({"max_iter": 100}, "max_iter=100; it takes a whole number ≥ 250"),
+            ({"random_state": 1.5}, r"random_state=1.5; it takes None or a whole number from 0 to 2\*\*32"),
+            ({"random_state": -1}, "random_state=-1; it takes None"),
+            ({"init": "spectral"}, r"init='spectral'; it takes 'pca', 'random' or an array"),
+            ({"init": np.zeros((3, 2))}, r"init has shape \(3, 2\); expected \(90, 2\)"),
+            ({"engine": "cuML"}, "engine='cuML'; it takes None or one of: scikit-learn, openTSNE"),
+            ({"pca_components": 0}, "pca_components=0; it takes a whole number ≥ 1"),
+        ],
+    )
+    def test_parameters(self, option, message):
+        x, _ = clusters()
+        with pytest.raises(ReduceError, match=message):
+            reduce.tsne(x, **({"perplexity": 10} | option))
+
+    def test_input(self):
+        with pytest.raises(ReduceError, match=r"reduce.tsne takes \(samples, features\); the array has shape"):
+            reduce.tsne(np.zeros((40, 3, 3)))
+        x, _ = clusters()
+        x[4, 4] = np.nan
+        with pytest.raises(ReduceError, match=r"NaN or inf in 1 row \(ids: 4\). reduce.tsne takes finite"):
+            reduce.tsne(x, perplexity=10)
+
+    def test_points_that_are_no_numbers(self):
+        with pytest.raises(ReduceError, match="reduce.tsne gave no finite position for 2 samples"):
+            neighbors.finite("reduce.tsne", np.array([[0, np.nan], [1, 1], [np.inf, 0]]))
+
+
+def test_an_array_to_start_from():
+    x, _ = clusters()
+    first = reduce.pca(x).points * 1e-4
+    z = reduce.tsne(x, init=first, perplexity=10, max_iter=250)
+    assert z.parameters["init"] == "array(90, 2)"
