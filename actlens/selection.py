@@ -96,6 +96,7 @@ class Selection:
 
     def __init__(self, rules: Sequence[tuple[Pattern | _Predicate, Any]]) -> None:
         self._rules = rules
+        self._decided: dict[str, tuple[Pattern | _Predicate, Any] | None] = {}
 
     @classmethod
     def of(cls, layers: Layers) -> Selection:
@@ -170,7 +171,9 @@ class Selection:
                 raise NoLayerMatches.no_such_part(rule.text, given)
 
     def _deciding(self, key: str) -> tuple[Pattern | _Predicate, Any] | None:
-        return next((rule for rule in reversed(self._rules) if rule[0].key(key)), None)
+        if key not in self._decided:  # asked several times for every value of every forward
+            self._decided[key] = next((rule for rule in reversed(self._rules) if rule[0].key(key)), None)
+        return self._decided[key]
 
 
 def _layer_name(key: str) -> str:

@@ -1,11 +1,12 @@
-"""What recording costs: the same model, data and layers by every means, interleaved, each run a process of its own.
+"""What recording costs: the same model, data and layers by every means, interleaved.
 
     python benchmarks/capture.py                    # the table; about ten minutes
     python benchmarks/capture.py --memory           # peak memory at 1,000 and 10,000 rows
     python benchmarks/capture.py --rounds 3 --methods bare actlens hooks+np.save
 
-Prints medians, ratios to the bare forward and to plain hooks + np.save of the same round, and the peak of
-private memory over what the process had before its first counted batch. `pip install 'actlens[bench]'` brings the peers.
+Each run is a process of its own. Prints medians, ratios to the bare forward and to plain hooks + np.save of
+the same round, and the peak of private memory over what the process had before its first counted batch.
+`pip install 'actlens[bench]'` brings the peers.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ LAYERS = ["layer1", "layer2", "layer3", "layer4"]
 SIZES = {"resnet18": (32, 3, 64, 64), "mlp": (256, 256)}  # one batch
 
 
+TORCHLENS_BATCH = 32  # as resnet18's batch
+
+
 def _batches(model_name: str, rows: int) -> Iterator:
     """Give batches of noise; one tensor, so that the data takes no memory that grows."""
     import torch
@@ -35,7 +39,7 @@ def _batches(model_name: str, rows: int) -> Iterator:
         yield batch[: min(len(batch), rows - at)]
 
 
-def bare(model, batches, out: Path) -> None:
+def bare(model, batches, _out: Path) -> None:
     import torch
 
     with torch.no_grad():
@@ -113,7 +117,10 @@ def torchvision_np_save(model, batches, out: Path) -> None:
 def torchlens_extract(model, batches, out: Path) -> None:
     import torchlens
 
-    torchlens.extract_dataset(model, batches, layers=LAYERS, out_dir=out / "torchlens")
+    stimuli = (row for batch in batches for row in batch)  # it batches anew, to the same size
+    torchlens.extract_dataset(
+        model, stimuli, LAYERS, TORCHLENS_BATCH, output_dir=out / "lens", progress=False
+    )
 
 
 def actlens_record(model, batches, out: Path, **options) -> None:
@@ -137,9 +144,8 @@ METHODS: dict[str, Callable] = {
 
 def one(method: str, model_name: str, rows: int, out: Path) -> dict[str, float]:
     """Run one method once, in this process; give seconds and peak memory (MiB) beyond the start."""
-    import torch
-
     import models
+    import torch
 
     torch.manual_seed(0)
     torch.set_num_threads(2)

@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[1]
 
 
 def blocks(page, kind):
-    return re.findall(rf"^```{kind}\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return re.findall(
+        rf"^```{kind}\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 def test_the_readme_program_prints_what_is_shown(elsewhere, capsys):
     (program,) = blocks("README.md", "python")
-    shown = blocks("README.md", "")[1]
+    (shown,) = blocks("README.md", "text")
     exec(compile(program, "README.md", "exec"), {"__name__": "readme"})  # noqa: S102
     assert capsys.readouterr().out == shown
     assert (elsewhere / "digits.png").stat().st_size > 5000
@@ -46,7 +48,12 @@ def test_the_code_of_the_guide_runs_as_one_program(elsewhere, capsys):
 
 def test_the_guide_explains_every_error():
     page = (ROOT / "docs/guide.md").read_text(encoding="utf-8")
-    roots = {"ActlensError", "InputError", "CaptureError", "BadAdapter"}  # never raised as such; for adapters' authors
+    roots = {
+        "ActlensError",
+        "InputError",
+        "CaptureError",
+        "BadAdapter",
+    }  # never raised as such; for adapters' authors
     names = {name for name in vars(actlens.errors) if name[0].isupper()} - roots
     assert not [name for name in sorted(names) if f"`{name}`" not in page]
 
@@ -63,6 +70,8 @@ def test_the_readme_names_commands_that_exist():
 
     typer = pytest.importorskip("typer")
     commands = set(typer.main.get_command(app).commands)
-    page = (ROOT / "README.md").read_text(encoding="utf-8") + (ROOT / "docs/guide.md").read_text(encoding="utf-8")
+    page = (ROOT / "README.md").read_text(encoding="utf-8") + (ROOT / "docs/guide.md").read_text(
+        encoding="utf-8"
+    )
     named = set(re.findall(r"`actlens (\w[\w-]*)", page))
     assert named <= commands

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from actlens.errors._base import ActlensError, listed
@@ -129,10 +130,11 @@ class LayerNeverFired(CaptureError):
     def of(cls, model: str, reasons: Mapping[str, str]) -> LayerNeverFired:
         """Paths with the reason, where the adapter knows one ('' where not)."""
         lines = [f"{path} ({why})" if why else path for path, why in reasons.items()]
-        first = next(iter(reasons))
+        every = dict.fromkeys("!" + re.sub(r"(^|\.)\d+(?=\.|$)", r"\1*", path) for path in reasons)
+        left_out = ", ".join(repr(pattern) for pattern in every)
         return cls(
             f"selected layers of {model} were never called in this forward: {listed(lines)}. "
-            f"Leave them out, e.g. layers=['**', '!{first}'], or capture the layer that contains them."
+            f"Leave them out, e.g. layers=['**', {left_out}], or capture the layer that contains them."
         )
 
 
