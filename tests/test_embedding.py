@@ -143,7 +143,13 @@ class TestFile:
         np.testing.assert_array_equal(Embedding.load(tmp_path / "z").points, points)
 
     def test_parameters_are_plain(self, tmp_path):
-        parameters = {"a": np.float32(0.5), "b": np.zeros((2, 3)), "c": [1, (2, None)], "d": {"e": abs}, "f": 1j}
+        parameters = {
+            "a": np.float32(0.5),
+            "b": np.zeros((2, 3)),
+            "c": [1, (2, None)],
+            "d": {"e": abs},
+            "f": 1j,
+        }
         embedding(parameters=parameters).save(tmp_path / "z")
         assert Embedding.load(tmp_path / "z").parameters == {
             "a": 0.5,
@@ -175,7 +181,9 @@ class TestFile:
         assert os.listdir(tmp_path) == ["z"]
 
     def test_a_column_of_objects(self, tmp_path):
-        with pytest.raises(ReduceError, match="column 'x' has dtype object; numbers, booleans and text can be"):
+        with pytest.raises(
+            ReduceError, match="column 'x' has dtype object; numbers, booleans and text can be"
+        ):
             embedding(columns={"x": np.array([1, "a", None, 2], dtype=object)}).save(tmp_path / "z")
         assert not os.listdir(tmp_path)
 
@@ -251,7 +259,9 @@ class TestFit:
             def fit_transform(self, x):
                 return x[1:]
 
-        with pytest.raises(ReduceError, match=r"the result of Wrong has shape \(2, 3\); expected \(3, n_comp"):
+        with pytest.raises(
+            ReduceError, match=r"the result of Wrong has shape \(2, 3\); expected \(3, n_comp"
+        ):
             reduce.fit(Wrong(), np.eye(3))
 
 
@@ -281,7 +291,10 @@ class TestImports:
     def test_absent_and_broken(self, monkeypatch, tmp_path):
         with pytest.raises(MissingDependency, match=r"f needs no-such, .*: pip install 'actlens\[x\]'"):
             optional.need("no_such_package_", feature="f", package="no-such", extra="x")
-        for name, body in (("broken_one_", "import no_such_package_"), ("broken_two_", "raise OSError('libx.so')")):
+        for name, body in (
+            ("broken_one_", "import no_such_package_"),
+            ("broken_two_", "raise OSError('libx.so')"),
+        ):
             (tmp_path / f"{name}.py").write_text(body)
         monkeypatch.syspath_prepend(tmp_path)
         with pytest.raises(MissingDependency, match="fails to import: No module named 'no_such_package_'"):

@@ -60,6 +60,7 @@ def test_sample_instead_of_pickle(tmp_path):
     assert (tmp_path / "tenth.pickle").stat().st_size > 100_000
 
 
+@pytest.mark.slow
 def test_tsne_scatter(tmp_path):
     run_example("tsne_scatter", tmp_path)
     z = actlens.reduce.Embedding.load(tmp_path / "tsne.safetensors")

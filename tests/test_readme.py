@@ -12,10 +12,12 @@ import actlens.errors
 ROOT = Path(__file__).parents[1]
 
 
+def text_of(page):
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
 def blocks(page, kind):
-    return re.findall(
-        rf"^```{kind}\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-    )
+    return re.findall(rf"^```{kind}\n(.*?)^```$", text_of(page), re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture
@@ -47,13 +49,9 @@ def test_the_code_of_the_guide_runs_as_one_program(elsewhere, capsys):
 
 
 def test_the_guide_explains_every_error():
-    page = (ROOT / "docs/guide.md").read_text(encoding="utf-8")
-    roots = {
-        "ActlensError",
-        "InputError",
-        "CaptureError",
-        "BadAdapter",
-    }  # never raised as such; for adapters' authors
+    page = text_of("docs/guide.md")
+    # Never raised as such, or for authors of adapters.
+    roots = {"ActlensError", "InputError", "CaptureError", "BadAdapter"}
     names = {name for name in vars(actlens.errors) if name[0].isupper()} - roots
     assert not [name for name in sorted(names) if f"`{name}`" not in page]
 
@@ -61,7 +59,7 @@ def test_the_guide_explains_every_error():
 @pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/guide.md"])
 def test_links_lead_somewhere(page):
     folder = (ROOT / page).parent
-    links = re.findall(r"\]\(([^)#]+)", (ROOT / page).read_text(encoding="utf-8"))
+    links = re.findall(r"\]\(([^)#]+)", text_of(page))
     assert not [link for link in links if "://" not in link and not (folder / link).exists()]
 
 
@@ -70,8 +68,6 @@ def test_the_readme_names_commands_that_exist():
 
     typer = pytest.importorskip("typer")
     commands = set(typer.main.get_command(app).commands)
-    page = (ROOT / "README.md").read_text(encoding="utf-8") + (ROOT / "docs/guide.md").read_text(
-        encoding="utf-8"
-    )
+    page = text_of("README.md") + (ROOT / "docs/guide.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`actlens (\w[\w-]*)", page))
     assert named <= commands

@@ -69,7 +69,9 @@ def test_equal_to_scikit_learn():
     np.testing.assert_allclose(np.abs(z.components), np.abs(reference.components_), atol=1e-5)
     np.testing.assert_allclose(np.abs(z.points), np.abs(reference.transform(x)), atol=1e-5)
     whitened = decomposition.PCA(8, svd_solver="full", whiten=True).fit_transform(x)
-    np.testing.assert_allclose(np.abs(pca(x, n_components=8, whiten=True).points), np.abs(whitened), atol=1e-4)
+    np.testing.assert_allclose(
+        np.abs(pca(x, n_components=8, whiten=True).points), np.abs(whitened), atol=1e-4
+    )
     for share in (0.5, 0.9, 0.999):
         kept = decomposition.PCA(share, svd_solver="full").fit(x).n_components_
         assert pca(x, n_components=share).points.shape[1] == kept
@@ -188,7 +190,9 @@ def test_what_must_be_true_of_any_input(samples, features, seed, scale, shift):
     # A rotation, a shift and a scale of the input change the points by the scale alone (up to signs).
     turn = np.linalg.qr(rng.standard_normal((features, features)))[0]
     moved = pca(scale * x @ turn + shift, n_components=k)
-    np.testing.assert_allclose(moved.explained_variance, scale**2 * z.explained_variance, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(
+        moved.explained_variance, scale**2 * z.explained_variance, rtol=1e-6, atol=1e-9
+    )
 
 
 @given(st.integers(1, 50), st.integers(1, 6), st.lists(st.integers(0, 50), max_size=4), st.integers(0, 99))
@@ -263,10 +267,13 @@ def test_a_recorded_layer(two_steps):
 class TestRefusals:
     def test_many_axes_of_an_array(self):
         with pytest.raises(
-            ReduceError, match=r"the array has shape \(4, 3, 2, 2\)\. .* x.reshape\(len\(x\), -1\) keeps every"
+            ReduceError,
+            match=r"the array has shape \(4, 3, 2, 2\)\. .* x.reshape\(len\(x\), -1\) keeps every",
         ):
             pca(np.zeros((4, 3, 2, 2)))
-        with pytest.raises(ReduceError, match=r"x.mean\(axis=\(2, 3\)\) \(channels first; axis=\(1, 2\) where"):
+        with pytest.raises(
+            ReduceError, match=r"x.mean\(axis=\(2, 3\)\) \(channels first; axis=\(1, 2\) where"
+        ):
             pca(np.zeros((4, 3, 2, 2)))
         with pytest.raises(ReduceError, match=r"x.mean\(axis=1\) averages the positions"):
             pca(np.zeros((4, 3, 2)))
@@ -305,7 +312,9 @@ class TestRefusals:
         x = np.ones((50, 3), "f4")
         x[[3, 7], 1] = bad
         layer = FakeLayer.of(x, ids=np.array([f"img{i}" for i in range(50)]))
-        with pytest.raises(ReduceError, match=r"'fc1' has NaN or inf in 2 rows \(ids: img3, img7\).*leave those"):
+        with pytest.raises(
+            ReduceError, match=r"'fc1' has NaN or inf in 2 rows \(ids: img3, img7\).*leave those"
+        ):
             pca(layer)
         with pytest.raises(ReduceError, match=r"in 1 row \(ids: 3\)"):
             pca(x[:7])
@@ -324,7 +333,9 @@ class TestRefusals:
 
     @pytest.mark.parametrize("bad", [0, -1, 4, 1.0, 0.0, 1.5, "mle", True, np.nan])
     def test_components(self, bad):
-        with pytest.raises(ReduceError, match=r"n_components=.*; it takes 1 to 3 \(min\(samples, features\)\), a"):
+        with pytest.raises(
+            ReduceError, match=r"n_components=.*; it takes 1 to 3 \(min\(samples, features\)\), a"
+        ):
             pca(np.random.default_rng(0).standard_normal((5, 3)), n_components=bad)
 
     def test_too_wide(self, monkeypatch):

@@ -48,7 +48,9 @@ def test_the_same_numbers_again(engine):
     x, _ = clusters()
     for init in ("pca", "random"):
         a, b, c = (
-            reduce.tsne(x, perplexity=10, random_state=seed, init=init, max_iter=250, engine=engine, n_jobs=1).points
+            reduce.tsne(
+                x, perplexity=10, random_state=seed, init=init, max_iter=250, engine=engine, n_jobs=1
+            ).points
             for seed in (1, 1, 2)
         )
         assert np.array_equal(a, b)
@@ -115,7 +117,9 @@ def test_an_engine_that_is_not_installed(monkeypatch):
     ):
         reduce.tsne(x, perplexity=10, engine="openTSNE")
     monkeypatch.setattr(module, "_LARGE", 80)
-    with pytest.raises(MissingDependency, match=r"of 90 samples \(engine='scikit-learn' is slower\) needs openTSNE"):
+    with pytest.raises(
+        MissingDependency, match=r"of 90 samples \(engine='scikit-learn' is slower\) needs openTSNE"
+    ):
         reduce.tsne(x, perplexity=10)
     assert reduce.tsne(x, perplexity=10, engine="scikit-learn", max_iter=250).points.shape == (90, 2)
 
@@ -136,7 +140,9 @@ class TestPrepare:
         before = np.linalg.norm(x[:, None] - x, axis=-1)
         np.testing.assert_allclose(np.linalg.norm(ready.x[:, None] - ready.x, axis=-1), before, atol=1e-4)
 
-    @pytest.mark.parametrize(("metric", "width"), [("cosine", "auto"), ("euclidean", None), ("euclidean", 60)])
+    @pytest.mark.parametrize(
+        ("metric", "width"), [("cosine", "auto"), ("euclidean", None), ("euclidean", 60)]
+    )
     def test_what_is_left_as_it_is(self, metric, width):
         x, _ = clusters()
         ready = neighbors.prepare(source.rows_of(x, "f"), metric, width)
@@ -169,7 +175,8 @@ class TestRefusals:
     def test_perplexity(self):
         x, _ = clusters(samples=50)
         with pytest.raises(
-            ReduceError, match=r"perplexity=30 is too large for 50 samples. The largest .* is 16: pass perplexity=16 or"
+            ReduceError,
+            match=r"perplexity=30 is too large for 50 samples. The largest .* is 16: pass perplexity=16 or",
         ):
             reduce.tsne(x)
         assert len(reduce.tsne(x, perplexity=16, max_iter=250)) == 50
@@ -203,7 +210,9 @@ class TestRefusals:
             reduce.tsne(x, **({"perplexity": 10} | option))
 
     def test_input(self):
-        with pytest.raises(ReduceError, match=r"reduce.tsne takes \(samples, features\); the array has shape"):
+        with pytest.raises(
+            ReduceError, match=r"reduce.tsne takes \(samples, features\); the array has shape"
+        ):
             reduce.tsne(np.zeros((40, 3, 3)))
         x, _ = clusters()
         x[4, 4] = np.nan

@@ -69,7 +69,8 @@ def test_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
     monkeypatch.setattr(optional, "_absent", lambda _module: True)
     with pytest.raises(
-        MissingDependency, match=r"reduce.umap needs umap-learn, which is not installed: pip install 'actlens\[umap\]'"
+        MissingDependency,
+        match=r"reduce.umap needs umap-learn, which is not installed: pip install 'actlens\[umap\]'",
     ):
         reduce.umap(clusters()[0])
 
@@ -77,7 +78,10 @@ def test_not_installed(monkeypatch):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"n_neighbors": 90}, "n_neighbors=90 needs more than 90 samples; there are 90. Pass n_neighbors=89 or"),
+        (
+            {"n_neighbors": 90},
+            "n_neighbors=90 needs more than 90 samples; there are 90. Pass n_neighbors=89 or",
+        ),
         ({"n_neighbors": 1}, "n_neighbors=1; it takes a whole number ≥ 2"),
         ({"n_components": 89}, "n_components=89; it takes a whole number from 1 to 88"),
         ({"min_dist": 1.5}, "min_dist=1.5; it takes a number from 0 to 1"),

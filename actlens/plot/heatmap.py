@@ -34,9 +34,9 @@ def heatmap(
 ) -> Axes:
     """Draw activations as they are: no scaling, no clustering.
 
-    >>> heatmap(run["fc1"], rows=slice(0, 64), color="label", sort=True)     # samples × units
-    >>> heatmap(run["conv1"], rows=0)                                        # one sample
-    >>> heatmap(run["fc1"], unit=17)                                         # one unit, all samples
+    >>> ax = heatmap(run["fc1"], rows=slice(0, 64), color="label", sort=True)     # samples × units
+    >>> ax = heatmap(run["conv1"], rows=0)                                        # one sample
+    >>> ax = heatmap(run["fc1"], unit=17)                                         # one unit, all samples
 
     Parameters
     ----------

@@ -23,8 +23,8 @@ class Embedding:
 
     >>> z = actlens.reduce.pca(run["fc1"], n_components=2)
     >>> z
-    Embedding(fc1 · pca · 1,797 samples × 2 · columns: label)
-    >>> z.points[z.columns["label"] == 3]          # a numpy array
+    Embedding(fc1 · pca · 120 samples × 2 · columns: label)
+    >>> threes = z.points[z.columns["label"] == 3]          # a numpy array
     >>> z.save("fc1-pca.safetensors")
 
     Attributes

@@ -45,7 +45,7 @@ def tsne(  # noqa: PLR0913  scikit-learn's own parameters
     """Place samples so that near neighbours stay near. Distances between clusters mean nothing.
 
     >>> z = tsne(run["fc1"], random_state=0)
-    >>> plot.scatter(z, color="label")
+    >>> ax = plot.scatter(z, color="label")
 
     Parameters
     ----------
@@ -144,11 +144,11 @@ class _Engine:
 
 
 def _sklearn(manifold: Any, x: Array, beginning: Array, iterations: int, options: dict[str, Any]) -> Array:
-    from threadpoolctl import threadpool_limits  # scikit-learn needs it itself
-
+    # scikit-learn itself needs threadpoolctl.
+    threads = need("threadpoolctl", feature=_FEATURE, package="threadpoolctl", extra="tsne")
     model = manifold.TSNE(init=beginning, max_iter=iterations, method="barnes_hut", **options)
     # Its gradient does not ask n_jobs and takes every core (scikit-learn issue 18990).
-    with threadpool_limits(options["n_jobs"], user_api="openmp"):
+    with threads.threadpool_limits(options["n_jobs"], user_api="openmp"):
         return np.asarray(model.fit_transform(x))
 
 

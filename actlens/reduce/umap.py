@@ -42,7 +42,7 @@ def umap(
     """Place samples by the graph of their neighbours. Distances between clusters mean nothing.
 
     >>> z = umap(run["fc1"], n_components=2, random_state=0)
-    >>> plot.scatter(z, color="label")
+    >>> ax = plot.scatter(z, color="label")
 
     Parameters
     ----------
