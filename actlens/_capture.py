@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from actlens.activations import Activations, LayerInfo, Report
+from actlens.activations import Activations, LayerInfo, Report, layer_table
 from actlens.backend import Backend, backend_of
 from actlens.backend import Forward as ForwardFunction
 from actlens.errors import CaptureError, EmptyCapture, LayerNeverFired
 from actlens.selection import Layers, Selection
-from actlens.table import layer_table
 
 
 class LayerTable(dict[str, LayerInfo]):

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from actlens.errors import CaptureError
+from actlens.format.dtypes import itemsize
+from actlens.table import bytes_text, text_table
 
 Axes = tuple[str, ...]
 INPUT = "@input"
@@ -39,6 +41,32 @@ class LayerInfo:
     aliases: tuple[str, ...] = ()
 
 
+def layer_table(layers: Mapping[str, LayerInfo]) -> str:
+    """One line a layer: path, type, shape, dtype, axes, bytes per sample, note."""
+    rows = [
+        (
+            key,
+            info.type,
+            "×".join(map(str, info.shape)) if info.shape is not None else "",
+            info.dtype or "",
+            " ".join(info.axes or ()),
+            _per_sample(info),
+            info.note,
+        )
+        for key, info in layers.items()
+    ]
+    return text_table(["layer", "type", "shape", "dtype", "axes", "bytes/sample", "note"], rows)
+
+
+def _per_sample(info: LayerInfo) -> str:
+    if info.shape is None or info.dtype is None or not info.shape:
+        return ""
+    features = 1
+    for size in info.shape[1:]:
+        features *= size
+    return bytes_text(features * itemsize(info.dtype))
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Report:
     """What a forward captured, and what it did not.
@@ -56,8 +84,6 @@ class Report:
 
     def __str__(self) -> str:
         """Give a table: key, type, shape, dtype, axes, calls."""
-        from actlens.table import layer_table
-
         extra = [f"never called: {path} {why}".rstrip() for path, why in self.never_fired.items()]
         extra += [f"not an array: {key} ({kind})" for key, kind in self.skipped.items() if kind]
         return "\n".join([layer_table(self.layers), *extra, *self.notes])

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from actlens.errors import NotFound
 from actlens.format.dtypes import DTYPES
 from actlens.format.schema import ID, LayerSpec
-from actlens.row_source import Rows, RowSource
+from actlens.row_source import Columns, Rows, RowSource
 
 if TYPE_CHECKING:
     from actlens.activations import Axes
@@ -100,8 +100,6 @@ class LayerArray:
     @property
     def columns(self) -> Mapping[str, npt.NDArray[Any]]:
         """Column → (samples,) values."""
-        from actlens.recording import Columns
-
         return Columns(self._source, self._rows)
 
     def __len__(self) -> int:

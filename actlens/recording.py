@@ -15,7 +15,7 @@ from actlens.format import manifest as index
 from actlens.format.reader import VERIFY, Verify
 from actlens.format.schema import ID, LayerSpec
 from actlens.layer_array import LayerArray
-from actlens.row_source import Rows, RowSource
+from actlens.row_source import Columns, Rows, RowSource
 
 
 def open(path: str | Path, *, mmap: bool = False, verify: Verify = "stream") -> Recording:
@@ -143,32 +143,6 @@ class Recording(Mapping[str, LayerArray]):
         info = self.info
         sealed = "" if info["sealed"] else ", not sealed"
         return f"<Recording {self.path}: {self.rows} rows × {len(self)} layers ({', '.join(self)}){sealed}>"
-
-
-class Columns(Mapping[str, npt.NDArray[Any]]):
-    """Column → values of the rows of one recording; read when first asked for."""
-
-    def __init__(self, source: RowSource, rows: Rows | None) -> None:
-        self._source = source
-        self._rows = rows
-
-    def __getitem__(self, name: str) -> npt.NDArray[Any]:
-        if name not in self:
-            raise NotFound.column(name, self)
-        values = self._source.column(name)
-        return values if self._rows is None else values[self._rows]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter([column.name for column in self._source.schema.columns])
-
-    def __len__(self) -> int:
-        return len(self._source.schema.columns)
-
-    def __contains__(self, name: object) -> bool:
-        return any(column.name == name for column in self._source.schema.columns)
-
-    def __repr__(self) -> str:
-        return f"<columns {', '.join(self)}>"
 
 
 def _having(name: str, column: npt.NDArray[Any], wanted: Any) -> npt.NDArray[np.bool_]:

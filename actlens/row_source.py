@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from actlens.errors import CorruptRecording, RecordingNotFound
+from actlens.errors import CorruptRecording, NotFound, RecordingNotFound
 from actlens.format import manifest as index
 from actlens.format.dtypes import DTYPES
 from actlens.format.reader import Shard, Verify
 from actlens.format.schema import ACT, LayerSpec, Origin, Schema
-from actlens.writing.rows import read_column
 
 Rows = npt.NDArray[np.int64]
 
@@ -121,7 +120,7 @@ class RowSource:
 
     @functools.cache  # noqa: B019 - a recording is immutable, and columns are small beside its layers
     def _columns(self, name: str) -> npt.NDArray[Any]:
-        parts = [read_column(self._shard(i), name) for i in range(len(self._entries))]
+        parts = [self._shard(i).column(name) for i in range(len(self._entries))]
         values = np.concatenate(parts)
         values.flags.writeable = False
         return values
@@ -170,6 +169,32 @@ class RowSource:
             local = unique[mine] - self._starts[number]
             self._shard(number).gather(ACT + layer.key, local, out[mine[0] : mine[-1] + 1])
         return out if len(unique) == len(rows) and (back == np.arange(len(rows))).all() else out[back]
+
+
+class Columns(Mapping[str, npt.NDArray[Any]]):
+    """Column → values of the rows of one recording; read when first asked for."""
+
+    def __init__(self, source: RowSource, rows: Rows | None) -> None:
+        self._source = source
+        self._rows = rows
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        if name not in self:
+            raise NotFound.column(name, self)
+        values = self._source.column(name)
+        return values if self._rows is None else values[self._rows]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([column.name for column in self._source.schema.columns])
+
+    def __len__(self) -> int:
+        return len(self._source.schema.columns)
+
+    def __contains__(self, name: object) -> bool:
+        return any(column.name == name for column in self._source.schema.columns)
+
+    def __repr__(self) -> str:
+        return f"<columns {', '.join(self)}>"
 
 
 def _check_one_schema(shards: Sequence[Shard]) -> None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from actlens.activations import LayerInfo
+from collections.abc import Iterable, Sequence
 
 
 def text_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -27,23 +23,6 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     )
 
 
-def layer_table(layers: Mapping[str, LayerInfo]) -> str:
-    """One line a layer: path, type, shape, dtype, axes, bytes per sample, note."""
-    rows = [
-        (
-            key,
-            info.type,
-            "×".join(map(str, info.shape)) if info.shape is not None else "",
-            info.dtype or "",
-            " ".join(info.axes or ()),
-            _per_sample(info),
-            info.note,
-        )
-        for key, info in layers.items()
-    ]
-    return text_table(["layer", "type", "shape", "dtype", "axes", "bytes/sample", "note"], rows)
-
-
 def bytes_text(count: float) -> str:
     """Give a byte count as a person reads it: powers of 1024, three figures.
 
@@ -55,14 +34,3 @@ def bytes_text(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1024
     return f"{count:,.4g} TiB"
-
-
-def _per_sample(info: LayerInfo) -> str:
-    if info.shape is None or info.dtype is None or not info.shape:
-        return ""
-    from actlens.format.dtypes import itemsize
-
-    features = 1
-    for size in info.shape[1:]:
-        features *= size
-    return bytes_text(features * itemsize(info.dtype))

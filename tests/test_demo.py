@@ -219,7 +219,6 @@ def test_the_whole_demo(tmp_path, cli):
     }
     assert run.info["sealed"]
 
-    # What was recorded is what the layers compute: from conv1, the rest of the network follows.
     accuracies = [float(found) for found in re.findall(r"^\d+ +([\d.]+) %$", done.out, re.MULTILINE)]
     assert len(accuracies) == epochs + 1
     assert accuracies[0] < 30

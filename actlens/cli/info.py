@@ -22,8 +22,8 @@ def info(run: Run) -> None:
 
 
 def _text(run: Recording) -> str:
-    from actlens.activations import LayerInfo
-    from actlens.table import layer_table, text_table
+    from actlens.activations import LayerInfo, layer_table
+    from actlens.table import text_table
 
     layers = {
         key: LayerInfo(layer.type, layer.shape, layer.dtype.name, layer.axes) for key, layer in run.items()

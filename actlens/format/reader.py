@@ -22,6 +22,7 @@ from actlens.errors import CorruptRecording, ReadFailed, UnsupportedFormat
 from actlens.format import header
 from actlens.format.digests import BLOCK, block_count, block_spans, block_sum, hex128
 from actlens.format.schema import ACT, BLOCKS, COL, IDX, KNOWN_REQUIREMENTS, STRING, VERSION, ShardMeta
+from actlens.format.text import decode_text
 
 Verify = Literal["stream", "all", "none"]
 VERIFY: tuple[Verify, ...] = ("stream", "all", "none")
@@ -90,6 +91,16 @@ class Shard:
         with self._opened() as fd:
             self._read_into(fd, tensor, first, out, scan=scan)
         return out
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """Read a column: (rows,) values, text decoded."""
+        values = self.read(COL + name)
+        if IDX + COL + name not in self.tensors:
+            return values
+        try:
+            return decode_text(values, self.read(IDX + COL + name))
+        except ValueError as error:
+            raise CorruptRecording.shard(self.path, f"column {name!r}: {error}") from error
 
     def gather(self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
         """Read single rows, given in ascending order, into `out`; neighbours in one read."""

@@ -13,7 +13,8 @@ from actlens.activations import Activations, describe
 from actlens.errors import RecordingError, RowsError
 from actlens.format import dtypes
 from actlens.format.schema import ACT, COL, IDX, STRING, ColumnSpec, LayerSpec, Schema
-from actlens.writing.columns import Column, encode_text, spec_of
+from actlens.format.text import encode_text
+from actlens.writing.columns import Column, spec_of
 from actlens.writing.rows import Batch
 
 Tensors = dict[str, list[npt.NDArray[Any]]]

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from actlens.errors import IdError, NotFound, RowsError
+from actlens.errors import IdError, RowsError
 from actlens.format.reader import Shard
-from actlens.format.schema import COL, ID, IDX, STRING
-from actlens.writing.columns import Column, as_column, decode_text
+from actlens.format.schema import ID
+from actlens.writing.columns import Column, as_column
 from actlens.writing.ids import Ids, Sampler, SeenIds, as_ids, first_repeated
 
 STEP = "step"
@@ -124,9 +124,9 @@ class Bookkeeping:
     def load(self, shards: Sequence[Shard]) -> None:
         """Take down the rows of an earlier attempt."""
         for shard in shards:
-            columns = {ID: read_column(shard, ID)}
+            columns = {ID: shard.column(ID)}
             if any(column.name == STEP for column in shard.meta.schema.columns):
-                columns[STEP] = read_column(shard, STEP)
+                columns[STEP] = shard.column(STEP)
             for step, rows in _by_step(columns, np.arange(shard.meta.rows)):
                 self._before.setdefault(step, SeenIds()).add(columns[ID][rows])
 
@@ -143,12 +143,3 @@ def _by_step(
     if (steps == steps[0]).all():
         return [(steps[0].item(), rows)]
     return [(step.item(), rows[steps == step]) for step in np.unique(steps)]
-
-
-def read_column(shard: Shard, name: str) -> Column:
-    """Read a column of one shard."""
-    spec = next((column for column in shard.meta.schema.columns if column.name == name), None)
-    if spec is None:
-        raise NotFound.column(name, [column.name for column in shard.meta.schema.columns])
-    values = shard.read(COL + name)
-    return decode_text(values, shard.read(IDX + COL + name)) if spec.dtype == STRING else values
