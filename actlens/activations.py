@@ -51,7 +51,7 @@ def layer_table(layers: Mapping[str, LayerInfo]) -> str:
             info.dtype or "",
             " ".join(info.axes or ()),
             _per_sample(info),
-            info.note,
+            "; ".join(filter(None, [info.note, info.aliases and f"also: {', '.join(info.aliases)}"])),
         )
         for key, info in layers.items()
     ]

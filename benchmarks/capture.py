@@ -205,9 +205,7 @@ def compare(methods: list[str], model_name: str, rows: int, rounds: int) -> None
             if result is not None:
                 seen[method].append(result)
     shape = "×".join(map(str, SIZES[model_name]))
-    print(
-        f"\n{model_name}, {rows} rows in batches of {shape}, layers {', '.join(LAYERS)}; medians of {rounds}\n"
-    )
+    print(f"\n{model_name}, {rows} rows in batches of {shape}, 4 layers; medians of {rounds}\n")
     print("| means | wall s | CPU s | × bare | × hooks+np.save | peak MiB | disk MiB |")
     print("|---|---|---|---|---|---|---|")
     for method, results in seen.items():
@@ -228,9 +226,8 @@ def _ratio(results: list[dict[str, float]], base: list[dict[str, float]]) -> str
 
 def memory(model_name: str) -> None:
     """Print the peak memory of actlens.record by the number of rows."""
-    print(
-        f"\n{model_name}: peak private memory beyond the start, MiB\n\n| rows | shard_bytes 256 MiB | 32 MiB |"
-    )
+    print(f"\n{model_name}: peak private memory beyond the start, MiB\n")
+    print("| rows | shards of 256 MiB | of 32 MiB |")
     print("|---|---|---|")
     for rows in (1000, 3000, 10_000):
         peaks = [_child(method, model_name, rows) for method in ("actlens", "actlens small shards")]
