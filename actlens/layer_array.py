@@ -110,11 +110,12 @@ class LayerArray:
         first, rest = (item[0], item[1:]) if isinstance(item, tuple) and item else (item, ())
         if first is Ellipsis or first is None or (isinstance(item, tuple) and not item):
             return self._whole(item)
+        if isinstance(first, slice):
+            return self._read(range(len(self))[first])[(slice(None), *rest)]
         rows = np.arange(len(self))[first]  # numpy's own rules, and its errors
         if rows.ndim > 1:
             return self._whole(item)
-        chunk = self._read(np.atleast_1d(rows))
-        picked: npt.NDArray[Any] = chunk[(slice(None), *rest)]
+        picked: npt.NDArray[Any] = self._read(np.atleast_1d(rows))[(slice(None), *rest)]
         return picked if rows.ndim else picked[0]
 
     def _whole(self, item: Any) -> npt.NDArray[Any]:
@@ -170,8 +171,10 @@ class LayerArray:
     def _with(self, view: _View) -> LayerArray:
         return LayerArray(self._source, self._spec, self._rows, (*self._views, view))
 
-    def _read(self, rows: Rows) -> npt.NDArray[Any]:
-        return self._changed(self._source.read(self._spec, rows if self._rows is None else self._rows[rows]))
+    def _read(self, rows: Rows | range) -> npt.NDArray[Any]:
+        if self._rows is not None:
+            rows = self._rows[np.asarray(rows)]
+        return self._changed(self._source.read(self._spec, rows))
 
     def _changed(self, chunk: npt.NDArray[Any]) -> npt.NDArray[Any]:
         for view in self._views:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +47,7 @@ class RowSource:
         self._mmap = mmap
         self._verify: Verify = verify
         self._shards: dict[int, Shard] = {}
+        self._columns: dict[str, npt.NDArray[Any]] = {}
 
     @classmethod
     def of(
@@ -101,10 +101,14 @@ class RowSource:
             "bytes": self._bytes,
         }
 
-    def read(self, layer: LayerSpec, rows: Rows | None, *, scan: bool = False) -> npt.NDArray[Any]:
+    def read(self, layer: LayerSpec, rows: Rows | range | None, *, scan: bool = False) -> npt.NDArray[Any]:
         """Read rows of a layer, in the order given; None for all. A new array, or a view with mmap."""
         if rows is None:
             return self._read_span(layer, 0, self.rows, scan=False)
+        if isinstance(rows, range):
+            if rows.step == 1:
+                return self._read_span(layer, rows.start, rows.stop, scan=scan)
+            rows = np.arange(rows.start, rows.stop, rows.step)
         if len(rows) and (np.diff(rows) == 1).all():
             return self._read_span(layer, int(rows[0]), int(rows[-1]) + 1, scan=scan)
         return self._gather(layer, rows)
@@ -116,14 +120,11 @@ class RowSource:
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """Read a column, all rows."""
-        return self._columns(name)
-
-    @functools.cache  # noqa: B019 - a recording is immutable, and columns are small beside its layers
-    def _columns(self, name: str) -> npt.NDArray[Any]:
-        parts = [self._shard(i).column(name) for i in range(len(self._entries))]
-        values = np.concatenate(parts)
-        values.flags.writeable = False
-        return values
+        if name not in self._columns:  # kept: columns are small beside the layers
+            values = np.concatenate([self._shard(i).column(name) for i in range(len(self._entries))])
+            values.flags.writeable = False
+            self._columns[name] = values
+        return self._columns[name]
 
     def _shard(self, number: int) -> Shard:
         """Open a shard, and hold it to the manifest."""
@@ -140,18 +141,16 @@ class RowSource:
 
     def _read_span(self, layer: LayerSpec, first: int, last: int, *, scan: bool) -> npt.NDArray[Any]:
         name = ACT + layer.key
-        parts = []
-        for number in self._shards_between(first, last):
+        numbers = self._shards_between(first, last)
+        if self._mmap and len(numbers) == 1:
+            start = int(self._starts[numbers[0]])
+            return self._shard(numbers[0]).map(name, first - start, last - start)
+        out = np.empty((max(0, last - first), *layer.shape), DTYPES[layer.dtype])
+        for number in numbers:
             start = int(self._starts[number])
-            lo, hi = max(first - start, 0), min(last - start, self._entries[number].rows)
-            shard = self._shard(number)
-            if self._mmap:
-                parts.append(shard.map(name, lo, hi))
-            else:
-                parts.append(shard.read(name, lo, hi, scan=scan))
-        if len(parts) == 1:
-            return parts[0]
-        return np.concatenate(parts) if parts else np.empty((0, *layer.shape), DTYPES[layer.dtype])
+            lo, hi = max(first, start), min(last, start + self._entries[number].rows)
+            self._shard(number).read_into(name, lo - start, out[lo - first : hi - first], scan=scan)
+        return out
 
     def _shards_between(self, first: int, last: int) -> range:
         if first >= last:

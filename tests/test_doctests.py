@@ -1,4 +1,4 @@
-"""Every example in a docstring runs. Examples may use `run`, a small recording, and the images `x` it came from."""
+"""Every example in a docstring runs; it may use `run`, a small recording, and `x`, images."""
 
 from __future__ import annotations
 

@@ -269,7 +269,7 @@ class TestImports:
     def test_only_numpy(self):
         code = (
             "import sys, actlens.reduce, actlens.plot\n"
-            "heavy = ('scipy', 'sklearn', 'umap', 'openTSNE', 'numba', 'pandas', 'matplotlib', 'safetensors')\n"
+            "heavy = ('scipy', 'sklearn', 'umap', 'openTSNE', 'numba', 'pandas', 'matplotlib')\n"
             "assert not [name for name in heavy if name in sys.modules]\n"
         )
         subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

@@ -11,8 +11,8 @@ from actlens import plot
 from actlens.errors import PlotError
 
 pytest.importorskip("matplotlib")
-from matplotlib import pyplot as plt  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 NCHW = ("sample", "channel", "height", "width")
 

@@ -48,7 +48,7 @@ def test_no_negative_values():
     low, high = image_of(ax).get_clim()
     assert low == 0
     assert 0.004 < (x > high).mean() <= 0.005
-    assert bar_label(ax) == "activation\n0.5 % beyond the limits"
+    assert bar_label(ax) == "activation\n0.45 % beyond the limits"
 
 
 def test_not_a_number_is_black():

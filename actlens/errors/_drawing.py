@@ -77,9 +77,9 @@ class PlotError(InputError):
         )
 
     @classmethod
-    def no_rows(cls, feature: str, given: object) -> PlotError:
+    def no_rows(cls, feature: str, given: str) -> PlotError:
         """An empty selection."""
-        return cls(f"{feature}: {given!r} selects nothing.")
+        return cls(f"{feature}: {given} selects nothing.")
 
     @classmethod
     def conflict(cls, feature: str, why: str) -> PlotError:

@@ -78,19 +78,20 @@ class Shard:
         finally:
             os.close(fd)
 
-    def read(
-        self, name: str, first: int = 0, last: int | None = None, *, scan: bool = False
-    ) -> npt.NDArray[Any]:
-        """Read rows [first, last) of a tensor into a new array.
+    def read(self, name: str) -> npt.NDArray[Any]:
+        """Read a whole tensor into a new array."""
+        tensor = self.tensors[name]
+        out = np.empty(tensor.shape, dtype=tensor.dtype)
+        self.read_into(name, 0, out)
+        return out
+
+    def read_into(self, name: str, first: int, out: npt.NDArray[Any], *, scan: bool = False) -> None:
+        """Read rows from `first` on into `out`, a C-contiguous array of the tensor's dtype.
 
         `scan` says that the read is a part of a pass over the whole tensor: edges are then checked too.
         """
-        tensor = self.tensors[name]
-        last = tensor.shape[0] if last is None else last
-        out = np.empty((last - first, *tensor.shape[1:]), dtype=tensor.dtype)
         with self._opened() as fd:
-            self._read_into(fd, tensor, first, out, scan=scan)
-        return out
+            self._read_into(fd, self.tensors[name], first, out, scan=scan)
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """Read a column: (rows,) values, text decoded."""

@@ -88,5 +88,5 @@ def rows_of(found: Drawable, rows: slice | npt.ArrayLike | None, most: int) -> A
             given = np.flatnonzero(given)
         chosen = np.array([index_of(found.feature, "row", row, samples) for row in given.tolist()], np.int64)
     if not len(chosen):
-        raise PlotError.no_rows(found.feature, rows)
+        raise PlotError.no_rows(found.feature, f"rows={rows!r}")
     return chosen
