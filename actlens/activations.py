@@ -51,11 +51,16 @@ def layer_table(layers: Mapping[str, LayerInfo]) -> str:
             info.dtype or "",
             " ".join(info.axes or ()),
             _per_sample(info),
-            "; ".join(filter(None, [info.note, info.aliases and f"also: {', '.join(info.aliases)}"])),
+            _note(info),
         )
         for key, info in layers.items()
     ]
     return text_table(["layer", "type", "shape", "dtype", "axes", "bytes/sample", "note"], rows)
+
+
+def _note(info: LayerInfo) -> str:
+    also = f"also: {', '.join(info.aliases)}" if info.aliases else ""
+    return "; ".join(part for part in (info.note, also) if part)
 
 
 def _per_sample(info: LayerInfo) -> str:
