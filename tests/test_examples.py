@@ -76,6 +76,7 @@ def test_tsne_scatter(tmp_path):
     assert_not_blank(tmp_path / "tsne_by_hand.png")
 
 
+@pytest.mark.slow
 def test_heatmap_one_sample(tmp_path):
     run_example("heatmap_one_sample", tmp_path)
     run = actlens.open(tmp_path / "one")
