@@ -75,8 +75,8 @@ def test_where_joins_columns_and_collects_values(cli, run, out):
 def test_many_axes_need_a_choice(cli, run, out):
     command = ["reduce", run, "conv", "--method", "pca", "--out", out, "--where", "step=0"]
     said = cli.refused(*command)
-    assert "(100, 3, 4, 2)" in said
-    assert "flatten" in said
+    assert "(sample, axis1, axis2, axis3)" in said
+    assert "--flatten makes every value a feature" in said
     assert not out.exists()
     cli(*command, "--flatten")
     assert Embedding.load(out).components.shape == (2, 24)

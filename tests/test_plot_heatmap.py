@@ -112,15 +112,15 @@ class TestStrip:
         by = plot.heatmap(layer, color="label", sort=True)
         np.testing.assert_array_equal(np.asarray(image_of(by).get_array()), x[order])
         np.testing.assert_array_equal(np.asarray(by.child_axes[0].images[0].get_array())[:, 0], label[order])
-        assert by.get_ylabel() == "row number, sorted by label"
-        assert by.yaxis.get_major_formatter()(1) == "3"
+        assert by.get_ylabel() == "samples, sorted by label"
+        assert list(by.get_yticks()) == []  # numbers out of order would read like a fault
         assert ink(by.figure) > 0.2
 
     def test_some_rows_with_an_array(self):
         ax = plot.heatmap(signed(12, 4), rows=[5, 2, 9], color=np.linspace(-1, 1, 12), sort=True)
         strip = ax.child_axes[0].images[0]
         np.testing.assert_allclose(np.asarray(strip.get_array())[:, 0], np.linspace(-1, 1, 12)[[2, 5, 9]])
-        assert ax.get_ylabel() == "row number, sorted"
+        assert ax.get_ylabel() == "samples, sorted"
         assert strip.get_cmap().name == "coolwarm"
 
     def test_text_labels_are_below_the_picture(self):

@@ -34,6 +34,14 @@ class Misuse(InputError):
         )
 
     @classmethod
+    def many_axes(cls, layer: str, axes: Iterable[str]) -> Misuse:
+        """A layer of more than samples × features, and no word how to make it that."""
+        return cls(
+            f"layer {layer!r} has the axes ({', '.join(axes)}), and reduce takes (samples, features): "
+            "--flatten makes every value a feature, --mean averages the positions."
+        )
+
+    @classmethod
     def no_module(cls, name: str, folder: object) -> Misuse:
         """Not installed, and not here."""
         return cls(

@@ -10,6 +10,7 @@ import typer
 
 from actlens.cli.options import Flatten, Force, Layer, Mean, Run, Where
 from actlens.cli.output import check, writing
+from actlens.cli.problems import Misuse
 
 _SUFFIXES = (".safetensors",)
 
@@ -42,6 +43,8 @@ def reduce(  # noqa: PLR0913 - the options of a command
     check(out, _SUFFIXES, force=force)
     selected = recording(run, where)
     activations = layer_of(selected, layer, flatten=flatten, mean=mean)
+    if activations.ndim > 2:
+        raise Misuse.many_axes(layer, activations.axes)
     steps = selected.columns.get("step", ())
     if len(set(steps)) > 1:
         typer.echo(f"note: rows of {len(set(steps))} steps together; --where step=… takes one", err=True)

@@ -94,6 +94,7 @@ class _Picture:
     y: str
     order: Array | None = None
     folded: bool = False  # values is then a vector, drawn as a grid
+    sorted: bool = False  # rows are then in another order than in the layer: their numbers say nothing
 
 
 def _sample(found: Drawable, row: SupportsIndex) -> _Picture:
@@ -124,26 +125,26 @@ def _samples(
     if many and (unit is None or "channel" not in found.axes):
         raise PlotError.too_many_axes(_FEATURE, found.name, found.shape, found.axes)
     order = rows_of(found, rows, found.shape[0] if unit is not None and not many else canvas.CELLS)
-    by = ""
+    y = "row number"
     if color is not None:
         name, column = colors.column_values(color, found.columns, found.shape[0])
         if sort:
             order = order[np.argsort(column[order], kind="stable")]
-            by = f", sorted by {name}" if name else ", sorted"
+            y = f"samples, sorted by {name}" if name else "samples, sorted"
     values = found.read(order)
     every, total = len(order), found.shape[0]
     count = f"{every:,} samples" if every == total else f"{every:,} of {total:,} samples"
     count += ", evenly spaced" if rows is None and every < total else ""
     if unit is None:
         return _Picture(
-            values, f"{count} × {found.shape[1]:,} units", found.axis_name(1), f"row number{by}", order
+            values, f"{count} × {found.shape[1]:,} units", found.axis_name(1), y, order, sorted=sort
         )
     axis = found.axes.index("channel") if many else 1
     number = index_of(_FEATURE, "unit", unit, found.shape[axis])
     values = np.take(values, number, axis=axis).reshape(every, -1)
     title = f"{found.axis_name(axis) if found.axes else 'unit'} {number} · {count}"
     if many:
-        return _Picture(values, title, "position, row by row", f"row number{by}", order)
+        return _Picture(values, title, "position, row by row", y, order, sorted=sort)
     return _Picture(values[:, 0], title, "", "row" if every == total else "position in rows=", folded=True)
 
 
@@ -162,6 +163,8 @@ def _draw(
         drawn = canvas.image(ax, picture.values, scale, "auto")
         canvas.set_labels(ax, picture.x, picture.y)
         _number(ax, picture.order)
+        if picture.sorted:
+            ax.set_yticks([])
     if picture.order is not None and color is not None:
         name, column = colors.column_values(color, found.columns, found.shape[0])
         column_strip(ax, name, column[picture.order])
