@@ -41,7 +41,7 @@ class RowSource:
         self.schema = schema
         self._origin = origin
         self._sealed = sealed
-        self._entries = [entry for entry in entries if entry.rows]
+        self._entries = list(entries)
         self._bytes = sum(entry.bytes for entry in entries)
         self._starts = np.cumsum([0, *(entry.rows for entry in self._entries)])
         self._mmap = mmap
@@ -60,11 +60,12 @@ class RowSource:
         verify: Verify,
     ) -> RowSource:
         """Take stock of a folder: what the manifest lists, and what else is committed."""
-        listed = {entry.path: entry for entry in manifest.shards} if manifest else {}
-        missing = [path for path in listed if path not in set(on_disk)]
+        listed = [entry.path for entry in manifest.shards] if manifest else []
+        there = set(on_disk)
+        missing = [path for path in listed if path not in there]
         if missing:
             raise CorruptRecording.missing_shards(folder, missing)
-        if manifest is not None and manifest.sealed and len(listed) == len(on_disk) and manifest.schema:
+        if manifest is not None and manifest.sealed and listed == list(on_disk) and manifest.schema:
             return cls(
                 folder,
                 manifest.shards,

@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -190,10 +191,20 @@ def test_shards_that_came_after_the_manifest_are_read(two_steps):
     assert (run.sel(step=2)["fc"][:] == truth["fc"][:4]).all()
 
 
-def _edit(path, change):
+def _edit(path, change, *, digest=True):
+    """Change the manifest, and give it a right digest again: what a hostile hand would do."""
     manifest = json.loads((path / "manifest.json").read_text())
     change(manifest)
-    (path / "manifest.json").write_text(json.dumps(manifest))
+    text = json.dumps(manifest | {"digest": "0" * 32}).replace('{"digest"', '{\n "digest"')
+    if digest:
+        text = text.replace("0" * 32, xxhash.xxh3_128(text.encode()).hexdigest(), 1)
+    (path / "manifest.json").write_text(text)
+
+
+def _move_rows(manifest):
+    first, second, *_ = manifest["shards"]
+    first["rows"] += second["rows"]
+    second["rows"] = 0
 
 
 def _shards(path):
@@ -234,7 +245,7 @@ DAMAGE = [
         CorruptRecording,
         "not the shard that",
     ),
-    (lambda p: _edit(p, lambda m: m["shards"][0].update(rows=1)), CorruptRecording, "not the shard that"),
+    (lambda p: _edit(p, _move_rows), CorruptRecording, "not the shard that"),
     (
         lambda p: _edit(p, lambda m: m["shards"][0].update(path="../../etc/passwd")),
         CorruptRecording,
@@ -310,3 +321,28 @@ def test_a_read_that_the_system_refuses_is_not_called_damage(two_steps, monkeypa
         ReadFailed, match="cannot read .*safetensors: Input/output error .OSError.. Mend the cause"
     ):
         run["fc"][:]
+
+
+def test_every_flipped_bit_of_the_manifest_is_found(two_steps, rng):
+    path, _, _ = two_steps
+    manifest = path / "manifest.json"
+    clean = manifest.read_bytes()
+    for offset in rng.integers(0, len(clean), 300).tolist():
+        raw = bytearray(clean)
+        raw[offset] ^= 1 << int(rng.integers(8))
+        manifest.write_bytes(raw)
+        with pytest.raises(CorruptRecording, match="manifest.json cannot be read"):
+            actlens.open(path)
+
+
+def test_a_manifest_that_lists_shards_twice_or_in_another_order_decides_nothing(two_steps):
+    path, truth, _ = two_steps
+    _edit(path, lambda m: m["shards"].reverse())
+    assert (actlens.open(path)["fc"][:] == truth["fc"]).all()
+    _edit(
+        path,
+        lambda m: m.update(shards=m["shards"] + m["shards"][:1], rows=m["rows"] + m["shards"][0]["rows"]),
+    )
+    run = actlens.open(path)
+    assert (run["fc"][:] == truth["fc"]).all()
+    assert not run.info["sealed"]

@@ -11,13 +11,17 @@ import msgspec
 
 from actlens.errors import CorruptRecording, ReadFailed, RecordingNotFound
 from actlens.format.commit import Durability, create_bytes, replace_bytes
+from actlens.format.digests import hex128
 from actlens.format.reader import Shard, Verify, check_version
-from actlens.format.schema import VERSION, Origin, Schema, shard_name
+from actlens.format.schema import VERSION, Count, Origin, Schema, shard_name
 
 MANIFEST = "manifest.json"
 SHARDS = "shards"
 
 _MAX_BYTES = 256 << 20
+_ZEROS = "0" * 32
+_OPENING = b'{\n "digest": "'
+_DIGEST = slice(len(_OPENING), len(_OPENING) + 32)
 _WRITER = re.compile(r"(\d{5})-[0-9a-z-]{1,64}")
 _SHARD = re.compile(r"\d{8}\.safetensors")
 
@@ -26,21 +30,25 @@ class ShardEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One shard, as the manifest lists it. `path` is relative to the recording, with '/'."""
 
     path: str
-    rows: int
-    bytes: int
+    rows: Count
+    bytes: Count
     digest: str
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole index. Unsealed, it names the recording and nothing more."""
+    """The whole index. Unsealed, it names the recording and nothing more.
 
+    `digest` comes first, so that it stands at a fixed place, and is filled in when the file is written.
+    """
+
+    digest: str = _ZEROS
     format: str = "actlens"
     version: tuple[int, int] = VERSION
     requires: tuple[str, ...] = ()
     recording: str
     sealed: bool
     origin: Origin
-    rows: int = 0
+    rows: Count = 0
     schema: Schema | None = None
     shards: tuple[ShardEntry, ...] = ()
 
@@ -73,14 +81,19 @@ def load(folder: Path) -> Manifest | None:
         return None
     except OSError as error:
         raise ReadFailed.of(path, error) from error
+    if content.startswith(_OPENING) and content[_DIGEST] != _digest(content):
+        raise CorruptRecording.manifest(path, "it does not match its digest: it was changed or damaged")
     try:
         opening = msgspec.json.decode(content, type=_Opening)
         if opening.format != "actlens":
             raise RecordingNotFound.of(folder, f"its manifest.json is of the format {opening.format!r}")
         check_version(path, opening.version, opening.requires)
-        return msgspec.json.decode(content, type=Manifest)
+        manifest = msgspec.json.decode(content, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise CorruptRecording.manifest(path, str(error)) from error
+    if not content.startswith(_OPENING) or manifest.rows != sum(shard.rows for shard in manifest.shards):
+        raise CorruptRecording.manifest(path, "it has no digest, or its rows do not add up")
+    return manifest
 
 
 def shard_paths(folder: Path) -> list[str]:
@@ -150,4 +163,10 @@ def entry(folder: Path, shard: Shard) -> ShardEntry:
 
 
 def _encode(manifest: Manifest) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
+    content = msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
+    return content[: _DIGEST.start] + _digest(content) + content[_DIGEST.stop :]
+
+
+def _digest(content: bytes) -> bytes:
+    """Give xxh3-128 of a manifest, its own digest read as zeros."""
+    return hex128(content[: _DIGEST.start], _ZEROS.encode(), content[_DIGEST.stop :]).encode()

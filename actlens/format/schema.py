@@ -6,6 +6,8 @@ out-of-range number is an error of msgspec, which the callers turn into CorruptR
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 VERSION = (1, 0)
@@ -15,6 +17,9 @@ STRING = "STRING"
 
 ACT, COL, IDX, BLOCKS = "act:", "col:", "idx:", "sum:blocks"
 ID = "id"
+
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 48)]
 
 
 class LayerSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,10 +70,10 @@ class ShardMeta(msgspec.Struct, frozen=True, kw_only=True):
 
     version: tuple[int, int]
     recording: str
-    rank: int
+    rank: Count
     attempt: str
-    seq: int
-    rows: int
+    seq: Count
+    rows: Count
     last: bool
     prev: str
     """The header digest of the shard before it from the same writer; '' for the first."""
