@@ -7,7 +7,7 @@ from typing import Any
 from actlens.activations import Activations, LayerInfo, Report, layer_table
 from actlens.backend import Backend, backend_of
 from actlens.backend import Forward as ForwardFunction
-from actlens.errors import CaptureError, EmptyCapture, LayerNeverFired
+from actlens.errors import CaptureError, EmptyCapture, LayerNeverFired, NoLayerMatches
 from actlens.selection import Layers, Selection
 
 
@@ -49,7 +49,8 @@ def capture(model: Any, layers: Layers, *, stop: bool = False) -> Forward:
         layers: a pattern (`"layer*"`; `*` stays within one part of a dotted path, `**` crosses parts), a
             list of patterns (`"!head"` excludes), a dict pattern → transform (an einops pattern, a
             function of the framework's array, or None), or a function of the path.
-        stop: end the forward after the last layer that is needed; the output is then None.
+        stop: end the forward after the last layer that is needed; the output is then None. It presumes that
+            which layers fire, and how often, follows from the shapes and plain values of the arguments.
 
     Raises:
         NoLayerMatches: a pattern matches nothing.
@@ -105,7 +106,9 @@ class Forward:
             return
         if report.never_fired:
             raise LayerNeverFired.of(self.model_name, report.never_fired)
+        if not report.calls and not activations:
+            raise NoLayerMatches.of(self.model_name, ", ".join(self.selection.describe()), [])
         not_arrays = {key: kind for key, kind in report.skipped.items() if kind}
-        if not activations and not_arrays:
+        if not activations and (not_arrays or not report.skipped):
             raise EmptyCapture.of(self.model_name, not_arrays)
         self.selection.check_keys(activations, report.skipped)

@@ -11,12 +11,13 @@ from typing import Any, overload
 from actlens._capture import Forward, capture
 from actlens.batches import BatchReader, Inputs, ModelBatch, sample_count
 from actlens.budget import Budget
-from actlens.errors import ArgumentError, BatchError, BudgetExceeded, RowsError
-from actlens.recorder import Recorder, Started
+from actlens.errors import ArgumentError, BatchError, BudgetExceeded, ColumnError, RowsError
+from actlens.recorder import Recorder
 from actlens.recording import Recording
 from actlens.recording import open as open_recording
 from actlens.selection import Layers
 from actlens.writing.ids import Sample
+from actlens.writing.rows import Started
 
 
 @overload
@@ -86,13 +87,13 @@ def record(  # noqa: PLR0913 - the whole main job in one call; all but three hav
     >>> run
     <Recording ...: 8 rows × 2 layers (0, 1)>
     """
-    if isinstance(batches, (str, bytes)) or not isinstance(batches, Iterable):
+    if isinstance(batches, (str, bytes)) or not isinstance(batches, Iterable) or hasattr(batches, "shape"):
         raise BatchError.not_iterable(batches)
     forward = capture(model, layers, stop=stop)
     reader = BatchReader(inputs, columns)
     options = {"sample": sample, "seed": seed, "dtype": dtype, "resume": resume, **writing}
     if isinstance(path, Recorder):
-        given = [name for name, value in options.items() if value != _DEFAULTS.get(name, _NEVER)]
+        given = [name for name, value in options.items() if not _is_default(name, value)]
         if given:
             raise ArgumentError.belongs_to_recorder(given)
         _Run(forward, path, Budget(budget, path.path), step).through(model, batches, reader, progress)
@@ -106,8 +107,13 @@ def record(  # noqa: PLR0913 - the whole main job in one call; all but three hav
 
 
 _WRITING = {"rank", "shard_bytes", "durability"}
-_NEVER = object()
 _DEFAULTS: dict[str, Any] = {"sample": 1.0, "seed": 0, "dtype": None, "resume": False}
+
+
+def _is_default(name: str, value: Any) -> bool:
+    if name not in _DEFAULTS:
+        return False
+    return type(value) is type(_DEFAULTS[name]) and bool(value == _DEFAULTS[name])
 
 
 class _Run:
@@ -134,6 +140,8 @@ class _Run:
             self._finish()
 
     def _one(self, forward: Callable[..., Any], batch: ModelBatch, total: int | None) -> None:
+        if self._columns.keys() & batch.columns.keys():
+            raise ColumnError.twice(self._columns)
         columns = batch.columns | self._columns
         if self._recorder.skip(batch.rows, **columns):
             return
@@ -143,13 +151,13 @@ class _Run:
             raise RowsError.not_the_batch(rows, batch.rows)
         started = self._recorder.start(acts, **columns)
         if not self._checked:
-            self._budget.check(self._recorder.row_bytes, total, self._recorder.fraction or 1.0)
+            self._budget.check(self._recorder.row_bytes, total, self._recorder.fraction)
             self._checked = True
         self._finish()
         self._under_way = started
-        if not self._budget.check_so_far(self._recorder.row_bytes, self._recorder.rows):
+        if not self._budget.check_so_far(self._recorder.row_bytes, self._recorder.total_rows):
             self._recorder.flush()
-            raise BudgetExceeded.reached(self._recorder.rows, str(self._budget))
+            raise BudgetExceeded.reached(self._recorder.total_rows, str(self._budget))
 
     def _finish(self) -> None:
         started, self._under_way = self._under_way, None

@@ -32,6 +32,12 @@ class BatchReader:
     def __init__(self, inputs: Inputs, columns: Iterable[str]) -> None:
         self._inputs = inputs
         self._columns = [columns] if isinstance(columns, str) else list(columns)
+        for name in self._columns:
+            if not isinstance(name, str):
+                raise ColumnError.bad_name(name)
+        twice = [name for name in set(self._columns) if self._columns.count(name) > 1]
+        if twice:
+            raise ColumnError.twice(twice)
 
     def read(self, batch: Any) -> ModelBatch:
         """Take one batch apart."""

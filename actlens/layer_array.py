@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from actlens.errors import NotFound
+from actlens.errors import ArgumentError, NotFound
 from actlens.format.dtypes import DTYPES
 from actlens.format.schema import ID, LayerSpec
 from actlens.row_source import Columns, Rows, RowSource
@@ -32,9 +32,16 @@ class _View:
     def __call__(self, chunk: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if self.over is None:
             return chunk.reshape(len(chunk), *self.shape)
-        wide = chunk.dtype == np.float64 or chunk.dtype.kind == "c"
-        mean: npt.NDArray[Any] = chunk.mean(axis=self.over, dtype=chunk.dtype if wide else np.float32)
+        mean: npt.NDArray[Any] = chunk.mean(axis=self.over, dtype=_mean_dtype(chunk.dtype))
         return mean
+
+
+def _mean_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Give the dtype that holds an average: float32 for halves and small integers."""
+    wide = dtype == np.float64 or dtype.kind == "c"
+    if wide:
+        return dtype
+    return np.dtype(np.float64 if dtype.kind in "iu" and dtype.itemsize > 2 else np.float32)
 
 
 class LayerArray:
@@ -78,9 +85,9 @@ class LayerArray:
     def dtype(self) -> np.dtype[Any]:
         """The dtype of what is read; an average over axes is float32 or wider."""
         stored = DTYPES[self._spec.dtype]
-        if all(view.over is None for view in self._views) or stored in {np.float64, np.complex64}:
+        if all(view.over is None for view in self._views):
             return stored
-        return np.dtype(np.float32)
+        return _mean_dtype(stored)
 
     @property
     def ndim(self) -> int:
@@ -112,11 +119,17 @@ class LayerArray:
             return self._whole(item)
         if isinstance(first, slice):
             return self._read(range(len(self))[first])[(slice(None), *rest)]
-        rows = np.arange(len(self))[first]  # numpy's own rules, and its errors
-        if rows.ndim > 1:
+        mask = np.asarray(first)
+        if mask.dtype == bool and mask.ndim != 1:
             return self._whole(item)
-        picked: npt.NDArray[Any] = self._read(np.atleast_1d(rows))[(slice(None), *rest)]
-        return picked if rows.ndim else picked[0]
+        rows = np.arange(len(self))[first]  # numpy's own rules, and its errors
+        chunk = self._read(rows.reshape(-1))
+        if not rest:
+            return chunk.reshape(*rows.shape, *chunk.shape[1:])
+        # The same kind of index again, so that numpy joins it with the others in its own way.
+        again = np.arange(rows.size).reshape(rows.shape) if rows.ndim else 0
+        picked: npt.NDArray[Any] = chunk[(again, *rest)]
+        return picked
 
     def _whole(self, item: Any) -> npt.NDArray[Any]:
         picked: npt.NDArray[Any] = np.asarray(self)[item]
@@ -133,6 +146,8 @@ class LayerArray:
 
         Every byte of a run of neighbouring rows is checked before it is given.
         """
+        if rows is not None and rows < 1:
+            raise ArgumentError.at_least("rows", rows, 1)
         size = rows or max(
             1, _CHUNK_BYTES // max(1, math.prod(self._spec.shape) * DTYPES[self._spec.dtype].itemsize)
         )

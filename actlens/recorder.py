@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
-import platform
+import os
+import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from actlens._version import __version__
-from actlens.backend import backend_of, root_of
-from actlens.errors import RecordingError
+from actlens.errors import ArgumentError, RecordingError, RowsError
 from actlens.format.commit import Durability
-from actlens.format.schema import Origin, Schema
+from actlens.format.schema import Schema
 from actlens.writing.buffer import ShardBuffer, join_schemas, row_bytes, schema_of
-from actlens.writing.host import Arrays, fetch, narrowed
+from actlens.writing.host import fetch, narrowed
 from actlens.writing.ids import Sample, Sampler
-from actlens.writing.options import at_least, check_durability, float_dtype
-from actlens.writing.rows import Batch, Bookkeeping, batch_of, read_batch
+from actlens.writing.options import at_least, check_durability, float_dtype, folder_path
+from actlens.writing.origin import framework_of, make_origin
+from actlens.writing.rows import Batch, Bookkeeping, Started, batch_of, read_batch
 from actlens.writing.writer import Writer
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Started:
-    """A batch whose copy to the host is under way."""
-
-    batch: Batch
-    wait: Callable[[], Arrays]
 
 
 class Recorder:
@@ -77,6 +67,11 @@ class Recorder:
         rank: int = 0,
     ) -> None:
         self._open = False
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        seed = at_least("seed", seed, 0)
+        if at_least("rank", rank, 0) != 0:
+            raise ArgumentError.ranks_not_built(rank)
         self._sampler = Sampler(sample, seed)
         self._dtype = float_dtype(dtype)
         self._shard_bytes = at_least("shard_bytes", shard_bytes, 1)
@@ -88,9 +83,9 @@ class Recorder:
         self._provenance: dict[str, Any] = {}
         self._choices: dict[str, Any] = {"sample": str(self._sampler), "seed": seed, "dtype": dtype}
         self._writer = Writer(
-            Path(path),
-            self._origin(),
-            rank=at_least("rank", rank, 0),
+            folder_path(path),
+            make_origin(self._choices, self._provenance),
+            rank=rank,
             durability=durability,
             resume=resume,
         )
@@ -133,54 +128,61 @@ class Recorder:
             RecordingError: a layer or column is not as in the batches before; the same.
             WriteFailed: an earlier shard could not be written.
         """
-        return self.finish(self.start(acts, id=id, mask=mask, lengths=lengths, **columns))
+        if mask is not None or lengths is not None:
+            raise RowsError.ragged_not_built()
+        with self._lock:
+            return self.finish(self.start(acts, id=id, **columns))
 
-    def start(
-        self,
-        acts: Mapping[str, Any],
-        /,
-        *,
-        id: Any = None,
-        mask: Any = None,
-        lengths: Any = None,
-        **columns: Any,
-    ) -> Started:
+    def start(self, acts: Mapping[str, Any], /, *, id: Any = None, **columns: Any) -> Started:
         """Check a batch and start its copy to the host; `finish` adds it. Together they are `write`.
 
         Between the two, the model may run on: that is how `record()` hides the copy.
         """
-        if not self._open:
-            raise RecordingError.closed(self.path)
-        batch = read_batch(acts, id=id, ragged=(mask, lengths), columns=columns, first_id=self._seen)
-        batch = self._books.admitted(batch, self._sampler)
-        self._set_schema(acts, batch)
-        self._books.note(batch)
-        self._seen += batch.rows
-        wait = fetch(dict(acts), batch.kept if len(batch.kept) < batch.rows else None)
-        return Started(batch, wait)
+        with self._lock:
+            self._require_open()
+            batch = read_batch(acts, id=id, columns=columns, first_id=self._seen)
+            batch = self._books.admitted(batch, self._sampler)
+            schema = schema_of(acts, batch, self._dtype)
+            if self._schema is not None:
+                join_schemas(self._schema, schema)
+            wait = fetch(dict(acts), batch.kept if len(batch.kept) < batch.rows else None)
+            first = self._schema is None  # from here on, nothing fails
+            if self._buffer is None:
+                self._begin(acts, batch, self._schema or schema)
+            self._books.note(batch)
+            self._seen += batch.rows
+            return Started(batch, wait, first)
 
     def finish(self, started: Started) -> int:
         """Wait for the copy of a batch and add its rows; give how many."""
-        batch, arrays = started.batch, started.wait()
-        if self._dtype is not None:
-            arrays = {key: narrowed(array, self._dtype, key) for key, array in arrays.items()}
-        assert self._buffer is not None and self._schema is not None  # noqa: S101, PT018 - start() set them
-        for tensors, rows in self._buffer.add(arrays, batch.kept_columns(), len(batch.kept)):
-            self._writer.commit(self._schema, tensors, rows)
-        self._kept += len(batch.kept)
-        return len(batch.kept)
+        batch = started.batch
+        with self._lock:
+            try:
+                arrays = started.wait()
+                if self._dtype is not None:
+                    arrays = {key: narrowed(array, self._dtype, key) for key, array in arrays.items()}
+            except BaseException:
+                self._take_back(started)
+                raise
+            assert self._buffer is not None and self._schema is not None  # noqa: S101, PT018 - of start()
+            for tensors, rows in self._buffer.add(arrays, batch.kept_columns(), len(batch.kept)):
+                self._writer.commit(self._schema, tensors, rows)
+            self._kept += len(batch.kept)
+            return len(batch.kept)
 
     def skip(self, rows: int, /, *, id: Any = None, **columns: Any) -> bool:
-        """Pass over a batch if none of its rows would be kept; say whether it was.
+        """Pass over a batch of which nothing would be kept, before its forward; say whether it was."""
+        with self._lock:
+            batch = batch_of(rows, id=id, columns=columns, first_id=self._seen)
+            if len(self._books.admitted(batch, self._sampler).kept):
+                return False
+            self._seen += rows
+            return True
 
-        For a loop that can then spare itself the forward: rows that are not sampled, or that a resumed
-        recording has already.
-        """
-        batch = batch_of(rows, id=id, columns=columns, first_id=self._seen)
-        if len(self._books.admitted(batch, self._sampler).kept):
-            return False
-        self._seen += rows
-        return True
+    @property
+    def total_rows(self) -> int:
+        """Rows of the recording: those kept so far, and those of earlier attempts."""
+        return self._kept + self._writer.rows_before
 
     @property
     def row_bytes(self) -> int:
@@ -188,16 +190,16 @@ class Recorder:
         return row_bytes(self._schema) if self._schema else 0
 
     @property
-    def fraction(self) -> float | None:
-        """The share of samples that is kept, where `sample=` is a fraction."""
-        return self._sampler.fraction
+    def fraction(self) -> float:
+        """The share of samples that is kept; 1 where `sample=` is no fraction."""
+        return self._sampler.fraction or 1.0
 
     def flush(self) -> None:
         """Commit the rows so far, as a shard of its own, and wait until they are on the disk."""
-        if not self._open:
-            raise RecordingError.closed(self.path)
-        self._commit_rest(last=False)
-        self._writer.wait()
+        with self._lock:
+            self._require_open()
+            self._commit_rest(last=False)
+            self._writer.wait()
 
     def close(self) -> None:
         """Commit what is left and seal the recording.
@@ -206,24 +208,27 @@ class Recorder:
             RecordingError: no row was kept; nothing is left at the path.
             WriteFailed: the disk refused.
         """
-        if not self._open:
-            return
-        self._open = False
-        try:
-            if not self._kept and not self._writer.before:
-                raise RecordingError.no_rows(self.path, self._seen, self._choices["sample"])
-            if self._kept:
-                self._commit_rest(last=True)
-            self._writer.seal()
-        except BaseException:
-            self._writer.abandon()
-            raise
+        with self._lock:
+            if not self._open:
+                return
+            self._require_open()
+            self._open = False
+            try:
+                if not self._kept and not self._writer.before:
+                    raise RecordingError.no_rows(self.path, self._seen, self._choices["sample"])
+                if self._kept:
+                    self._commit_rest(last=True)
+                self._writer.seal()
+            except BaseException:
+                self._writer.abandon()
+                raise
 
     def abandon(self) -> None:
         """End without sealing: what an exception in the `with` block does."""
-        if self._open:
-            self._open = False
-            self._writer.abandon()
+        with self._lock:
+            was_open, self._open = self._open, False
+            if was_open and self._pid == os.getpid():  # a forked child leaves its parent's files alone
+                self._writer.abandon()
 
     def __enter__(self) -> Recorder:
         return self
@@ -237,7 +242,7 @@ class Recorder:
             self.abandon()
 
     def __del__(self) -> None:
-        if getattr(self, "_open", False):
+        if getattr(self, "_open", False) and self._pid == os.getpid():
             warnings.warn(
                 f"the recorder of {self.path} was never closed: use it in a with block. "
                 "Rows that were not committed are lost.",
@@ -247,8 +252,19 @@ class Recorder:
             self.abandon()
 
     def describe(self, *, model: str, layers: dict[str, str | None]) -> None:
-        """Say what is recorded, for the manifest: the model's class and the patterns."""
+        """Say what is recorded, for the manifest: the model's class and the patterns.
+
+        Raises:
+            RecordingError: the recording that is gone on with is of another model or other layers.
+        """
         self._provenance = {"model": model, "layers": layers}
+        self._writer.hold_to(self._provenance)
+
+    def _require_open(self) -> None:
+        if not self._open:
+            raise RecordingError.closed(self.path)
+        if self._pid != os.getpid():
+            raise RecordingError.other_process(self.path)
 
     def _commit_rest(self, *, last: bool) -> None:
         if self._buffer is not None and self._schema is not None:
@@ -256,39 +272,28 @@ class Recorder:
             if rows or last:
                 self._writer.commit(self._schema, tensors, rows, last=last)
 
-    def _set_schema(self, acts: Mapping[str, Any], batch: Batch) -> None:
-        """Take the schema from the first batch; hold the later ones to it."""
-        schema = schema_of(acts, batch, self._dtype)
-        if self._schema is not None:
-            join_schemas(self._schema, schema)
-        if self._buffer is None:
-            self._schema = self._schema or schema
-            self._buffer = ShardBuffer(self._schema, self._shard_bytes)
-            framework = next((array for array in acts.values() if root_of(type(array)) is not None), None)
-            if framework is not None:
-                backend = backend_of(framework)
-                self._provenance |= {"framework": backend.name, "framework_version": backend.version()}
-            if not self._writer.before:
-                self._writer.origin = self._origin()
+    def _begin(self, acts: Mapping[str, Any], batch: Batch, schema: Schema) -> None:
+        """Take the schema, and what the manifest says, from the first batch."""
+        self._schema = schema
+        self._buffer = ShardBuffer(schema, self._shard_bytes)
+        self._provenance |= framework_of(acts) | {"ids": "given" if batch.given_ids else "numbered"}
+        if not self._writer.before:
+            self._writer.origin = make_origin(self._choices, self._provenance)
+
+    def _take_back(self, started: Started) -> None:
+        """Undo `start`, so that a batch that failed on its way leaves nothing behind."""
+        self._books.forget(started.batch, first=started.first)
+        self._seen -= started.batch.rows
+        if started.first:
+            self._schema, self._buffer = None, None
 
     def _go_on(self) -> None:
         """Take over from the shards that are there: their schema, their ids, and the choices made then."""
         shards = self._writer.before
         self._schema = shards[0].meta.schema
-        was = self._writer.origin
-        for field, now in self._choices.items():
-            if getattr(was, field) != now:
-                self._writer.abandon()
-                self._open = False
-                raise RecordingError.choice_changed(field, getattr(was, field), now)
-        self._books.load(shards)
-
-    def _origin(self) -> Origin:
-        return Origin(
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            actlens=__version__,
-            python=platform.python_version(),
-            platform=f"{platform.system().lower()}-{platform.machine()}",
-            **self._choices,
-            **self._provenance,
-        )
+        try:
+            self._writer.hold_to(self._choices)
+            self._books.load(shards)
+        except BaseException:
+            self.abandon()
+            raise

@@ -16,6 +16,7 @@ from actlens.format.reader import VERIFY, Verify
 from actlens.format.schema import ID, LayerSpec
 from actlens.layer_array import LayerArray
 from actlens.row_source import Columns, Rows, RowSource
+from actlens.writing.options import folder_path
 
 
 def open(path: str | Path, *, mmap: bool = False, verify: Verify = "stream") -> Recording:
@@ -44,7 +45,7 @@ def open(path: str | Path, *, mmap: bool = False, verify: Verify = "stream") -> 
     """
     if verify not in VERIFY:
         raise ArgumentError.choice("verify", verify, VERIFY)
-    folder = Path(path)
+    folder = folder_path(path)
     if not folder.is_dir():
         raise RecordingNotFound.of(folder, "it is a file" if folder.exists() else "it does not exist")
     manifest = index.load(folder)
@@ -110,7 +111,7 @@ class Recording(Mapping[str, LayerArray]):
         """Where the numbers came from and how they are stored: model, framework, sampling, sizes."""
         return self._source.info() | {"rows": self.rows}
 
-    def sel(self, **values: Any) -> Recording:
+    def sel(self, /, **values: Any) -> Recording:
         """Give the rows whose columns have these values.
 
         Args:
@@ -130,13 +131,15 @@ class Recording(Mapping[str, LayerArray]):
         for name, wanted in values.items():
             keep &= _having(name, self.columns[name], wanted)
         if not keep.any():
-            raise NotFound.value(" and ".join(values), tuple(values.values()), ["none has them together"])
+            raise NotFound.together(values)
         rows = np.flatnonzero(keep)
         return Recording(self._source, rows if self._rows is None else self._rows[rows])
 
     def take(self, rows: Any) -> Recording:
         """Give rows by position, in the order given: a slice, or an array of integers or booleans."""
         picked = np.arange(self.rows)[rows]
+        if picked.ndim != 1:
+            raise ArgumentError.rows(rows)
         return Recording(self._source, picked if self._rows is None else self._rows[picked])
 
     def __repr__(self) -> str:
@@ -147,12 +150,36 @@ class Recording(Mapping[str, LayerArray]):
 
 def _having(name: str, column: npt.NDArray[Any], wanted: Any) -> npt.NDArray[np.bool_]:
     """Say which rows have one of the wanted values; each of them must be there."""
-    several = isinstance(wanted, (list, tuple, set, range, np.ndarray))
-    values = np.asarray(list(wanted) if several else [wanted])
-    known = np.isin(values, column)
-    if not known.all():
-        raise NotFound.value(name, values[~known][0].item(), np.unique(column).tolist())
-    return np.isin(column, values)
+    several = isinstance(wanted, (list, tuple, set, range)) or (
+        isinstance(wanted, np.ndarray) and wanted.ndim
+    )
+    keep = np.zeros(len(column), bool)
+    for value in wanted if several else [wanted]:
+        here = _equal(column, value)
+        if not here.any():
+            raise NotFound.value(name, value, np.unique(column).tolist())
+        keep |= here
+    return keep
+
+
+def _equal(column: npt.NDArray[Any], value: Any) -> npt.NDArray[np.bool_]:
+    """Compare exactly: a whole number is not rounded to meet a float, and text is no number."""
+    if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0:
+        value = value.item()
+    kind = column.dtype.kind
+    if kind == "U":
+        fits = isinstance(value, str)
+    elif kind in "iu":
+        fits = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        value = int(value) if fits else value
+        fits = fits and np.iinfo(column.dtype).min <= value <= np.iinfo(column.dtype).max
+    else:
+        fits = isinstance(value, (bool, int, float, complex))
+    if not fits:
+        return np.zeros(len(column), bool)
+    # A float is what it would have been stored as: 0.1 finds float32's 0.1.
+    equal: npt.NDArray[np.bool_] = column == np.asarray(value, dtype=column.dtype)
+    return equal
 
 
 def align(a: Recording, b: Recording) -> tuple[Recording, Recording]:

@@ -13,6 +13,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from actlens.activations import INPUT, Axes
 from actlens.errors import BadTransform, NoLayerMatches, SelectionError
 from actlens.transforms import EinopsTransform
@@ -138,7 +140,8 @@ class Selection:
             result = function(array)
         except Exception as error:
             raise BadTransform.failed(key, function, tuple(array.shape), error) from error
-        if not hasattr(result, "shape") or not hasattr(result, "dtype"):
+        left = isinstance(result, np.ndarray) and not isinstance(array, np.ndarray)  # of the framework
+        if left or not hasattr(result, "shape") or not hasattr(result, "dtype"):
             raise BadTransform.not_an_array(key, function, result)
         return result
 

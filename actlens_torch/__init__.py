@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 
 from actlens_torch._capture import capture
-from actlens_torch._dry import layers
 from actlens_torch._host import fetch
 from actlens_torch._inference import inference
+from actlens_torch._layers import layers
 from actlens_torch._pytree import register
 
 __all__ = ["capture", "fetch", "inference", "layers", "name", "version"]

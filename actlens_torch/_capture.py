@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,9 @@ from actlens.backend import Forward
 from actlens_torch._axes import axes_of
 from actlens_torch._modes import being_compiled, check_model, eager, scripted, slow_path
 from actlens_torch._naming import Place, places
-from actlens_torch._stop import StopPlan
+from actlens_torch._padding import refuse_packing
+from actlens_torch._stop import Stopped, StopPlan
+from actlens_torch._threads import turn_of
 from actlens_torch._values import Keeper, arguments, is_array, opened
 
 _SLOW_PATH_NOTE = (
@@ -56,20 +59,25 @@ def capture(model: Any, select: Selector, /, *, stop: bool = False) -> Forward:
 
 
 class Ears:
-    """The layers of a model that a selector listens to, and one call of the model with hooks on them."""
+    """The layers of a model that a selector listens to, and one call of the model with hooks on them.
 
-    def __init__(self, model: nn.Module, select: Selector) -> None:
+    `same`: refuse a call whose output would differ from the model's own; False where only shapes matter.
+    """
+
+    def __init__(self, model: nn.Module, select: Selector, *, same: bool = True) -> None:
         self.model = model
         self._select = select
-        self._seen: list[nn.Module] = []
+        self._same = same
+        self._turn = turn_of(model)
+        self._seen: list[tuple[str, nn.Module]] = []
         self._outputs: list[Place] = []
         self._inputs: list[Place] = []
         self._look()
 
     def _look(self) -> None:
-        """Find the layers again if the model's modules are others than last time."""
-        modules = list(self.model.modules())
-        if len(modules) == len(self._seen) and all(map(_is, modules, self._seen)):
+        """Find the layers again if the model's modules, or their names, are others than last time."""
+        modules = list(self.model.named_modules())
+        if len(modules) == len(self._seen) and all(map(_same, modules, self._seen)):
             return
         found = places(self.model)
         self._outputs = [place for place in found if self._select.layer(place.path)]
@@ -88,20 +96,41 @@ class Ears:
     ) -> tuple[Any, tuple[str, ...]]:
         """Call the model once; give its output, and notes for the report.
 
-        `fired(name)` is called after each `path` or `path@input`; what it raises ends the call.
+        `fired(name)` is called after each `path` or `path@input`; with Stopped it ends the call. A second
+        thread waits for the end of it: hooks that come and go during a call break it.
         """
+        with self._turn:
+            return self._listen(tape, args, kwargs, fired)
+
+    def _listen(
+        self,
+        tape: Tape,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        fired: Callable[[str], None] | None,
+    ) -> tuple[Any, tuple[str, ...]]:
         self._look()
         for place in self._outputs:
             tape.expect(place.path, place.why_not)
         for place in self._inputs:
             tape.expect(place.path + INPUT, place.why_not)
-        slow = any(place.fast_path for place in [*self._outputs, *self._inputs])
-        output = self._call(tape, args, kwargs, _Moment(fired), slow=slow)
-        return output, (_SLOW_PATH_NOTE,) if slow else ()
+        slow = next((place.path for place in [*self._outputs, *self._inputs] if place.fast_path), None)
+        moment = _Moment(fired)
+        try:
+            output = self._call(tape, args, kwargs, moment, slow)
+        except Stopped:
+            output = None
+        elsewhere = moment.elsewhere()
+        for name, why in elsewhere.items():
+            tape.expect(name, why)
+        notes = [_SLOW_PATH_NOTE] if slow else []
+        notes += [f"{name}: {why}; call it in the thread of the forward" for name, why in elsewhere.items()]
+        return output, tuple(notes)
 
     def _call(
-        self, tape: Tape, args: tuple[Any, ...], kwargs: dict[str, Any], moment: _Moment, *, slow: bool
+        self, tape: Tape, args: tuple[Any, ...], kwargs: dict[str, Any], moment: _Moment, slow: str | None
     ) -> Any:
+        """Call the model once; `slow`: a layer for which the fast path of attention has to be off."""
         handles: list[Any] = []
         try:
             for place in self._inputs:
@@ -110,11 +139,20 @@ class Ears:
             for place in self._outputs:
                 hook = _output_hook(tape, _layer(place), moment)
                 handles.append(place.module.register_forward_hook(hook, with_kwargs=True))
-            with eager(self.model), slow_path() if slow else contextlib.nullcontext():
+            with (
+                eager(self.model),
+                slow_path() if slow else contextlib.nullcontext(enter_result=False) as was_fast,
+            ):
+                if slow and was_fast and self._same:
+                    handles += self._refuse_packing(slow)
                 return _callee(self.model)(*args, **kwargs)
         finally:
             for handle in handles:
                 handle.remove()
+
+    def _refuse_packing(self, layer: str) -> list[Any]:
+        encoders = [module for _, module in self._seen if isinstance(module, nn.TransformerEncoder)]
+        return [e.register_forward_pre_hook(refuse_packing(layer), with_kwargs=True) for e in encoders]
 
 
 class _Moment:
@@ -124,10 +162,23 @@ class _Moment:
         self._fired = fired
         self._thread = threading.get_ident()
         self._backward = _backward_id()
+        self._elsewhere: list[str] = []
 
-    def counts(self) -> bool:
-        """Say whether what fires now belongs to this forward."""
-        return threading.get_ident() == self._thread and _backward_id() == self._backward
+    def counts(self, name: str) -> bool:
+        """Say whether what fires now belongs to this forward; remember what another thread calls."""
+        backward = _backward_id()
+        if threading.get_ident() == self._thread:
+            return backward == self._backward
+        if backward == -1:  # threads of a backward compute what this forward has already given
+            self._elsewhere.append(name)
+        return False
+
+    def elsewhere(self) -> dict[str, str]:
+        """Give for each `path` or `path@input` how often another thread called it, in words."""
+        return {
+            name: f"{count} {'call' if count == 1 else 'calls'} from another thread not captured"
+            for name, count in Counter(self._elsewhere).items()
+        }
 
     def fired(self, name: str) -> None:
         """Pass on that a layer was taken down."""
@@ -142,7 +193,7 @@ def _backward_id() -> int:
 
 def _input_hook(tape: Tape, layer: Layer, moment: _Moment) -> Callable[..., None]:
     def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if moment.counts():
+        if moment.counts(layer.path + INPUT):
             tape.input(layer, arguments(args, kwargs))
             moment.fired(layer.path + INPUT)
 
@@ -151,7 +202,7 @@ def _input_hook(tape: Tape, layer: Layer, moment: _Moment) -> Callable[..., None
 
 def _output_hook(tape: Tape, layer: Layer, moment: _Moment) -> Callable[..., None]:
     def hook(_module: nn.Module, _args: Any, _kwargs: Any, output: Any) -> None:
-        if moment.counts():
+        if moment.counts(layer.path):
             tape.output(layer, opened(output))
             moment.fired(layer.path)
 
@@ -169,5 +220,5 @@ def _callee(model: nn.Module) -> nn.Module:
     return model
 
 
-def _is(a: object, b: object) -> bool:
-    return a is b
+def _same(a: tuple[str, nn.Module], b: tuple[str, nn.Module]) -> bool:
+    return a[1] is b[1] and a[0] == b[0]

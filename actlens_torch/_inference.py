@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from actlens.activations import Activations
 from actlens.backend import Forward
 from actlens_torch._modes import check_model, evaluation
+from actlens_torch._threads import turn_of
 from actlens_torch._values import marking
 
 
@@ -21,22 +22,23 @@ from actlens_torch._values import marking
 def inference(model: Any, forward: Forward, /) -> Iterator[Forward]:
     """Give `forward` for inference: eval mode, no gradients, numpy and tensors moved to the model's device.
 
-    Every module's own training flag is as it was when the context ends.
+    Both are for each call alone: between the calls every module has its own training flag, so that whoever
+    makes the batches may train meanwhile. Threads that use one model wait for each other.
     """
     module = check_model(model)
+    turn = turn_of(module)
     device = device_of(module)
 
     def run(*args: Any, **kwargs: Any) -> tuple[Any, Activations]:
         token = marking.set(True)
         try:
             # not inference_mode: what a model caches during it could never be trained with afterwards
-            with torch.no_grad():
+            with turn, evaluation(module), torch.no_grad():
                 return forward(*moved(args, device), **moved(kwargs, device))
         finally:
             marking.reset(token)
 
-    with evaluation(module):
-        yield run
+    yield run
 
 
 def device_of(model: nn.Module) -> torch.device | None:

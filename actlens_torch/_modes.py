@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from actlens.errors import UnsupportedModel
+from actlens_torch._threads import Switch
 
 
 def check_model(model: Any) -> nn.Module:
@@ -64,7 +65,7 @@ def eager(model: nn.Module) -> Iterator[None]:
     if "torch._dynamo" not in sys.modules:  # then nothing can have been compiled
         yield
     elif hasattr(torch.compiler, "set_stance"):
-        with torch.compiler.set_stance("force_eager"):
+        with _EAGER.over():
             yield
     else:
         refuse_compiled(model)
@@ -83,14 +84,30 @@ def refuse_compiled(model: nn.Module) -> None:
 
 
 @contextlib.contextmanager
-def slow_path() -> Iterator[None]:
-    """Let MultiheadAttention and TransformerEncoder call their layers instead of one fused kernel."""
-    was = torch.backends.mha.get_fastpath_enabled()
+def slow_path() -> Iterator[bool]:
+    """Let MultiheadAttention and TransformerEncoder call their layers instead of one fused kernel.
+
+    The switch is torch's, for the whole process: attention that another thread runs meanwhile is slower.
+    Gives whether the fast path was on.
+    """
+    with _SLOW.over() as was_on:
+        yield was_on
+
+
+def _slow() -> bool:
+    was: bool = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(was)
+    return was
+
+
+def _force_eager() -> Any:
+    stance = torch.compiler.set_stance("force_eager")
+    stance.__enter__()
+    return stance
+
+
+_SLOW = Switch(_slow, torch.backends.mha.set_fastpath_enabled)
+_EAGER = Switch(_force_eager, lambda stance: stance.__exit__(None, None, None))
 
 
 @contextlib.contextmanager
@@ -101,9 +118,11 @@ def evaluation(model: nn.Module) -> Iterator[None]:
     """
     flags = [(module, module.training) for module in model.modules()]
     try:
-        for module, _ in flags:
-            module.training = False
+        for module, flag in flags:
+            if flag:  # setting an attribute of a module is slow
+                module.training = False
         yield
     finally:
         for module, flag in flags:
-            module.training = flag
+            if module.training != flag:
+                module.training = flag

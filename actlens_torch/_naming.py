@@ -107,18 +107,23 @@ def _walk(
         if id(module) in above:  # a module that holds itself
             continue
         here = _around(module, around)
-        yield prefix + name, module, parent, here
+        # an encoder by itself is heard on its fast path, the layers inside it are not
+        own = dataclasses.replace(here, fast_path=around.fast_path) if _is_encoder(module) else here
+        yield prefix + name, module, parent, own
         yield from _walk(module, f"{prefix}{name}.", here, (*above, id(module)))
 
 
 def _around(module: nn.Module, above: _Around) -> _Around:
-    encoder = isinstance(module, nn.TransformerEncoder)
     sequence = isinstance(module, _SEQUENCE)
     return _Around(
         above.scripted or isinstance(module, torch.jit.ScriptModule),
         is_token_first(module) if sequence else above.token_first,
-        above.fast_path or encoder or sequence,
+        above.fast_path or sequence or _is_encoder(module),
     )
+
+
+def _is_encoder(module: nn.Module) -> bool:
+    return isinstance(module, nn.TransformerEncoder)
 
 
 def is_token_first(module: nn.Module) -> bool:

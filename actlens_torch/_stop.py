@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from actlens.activations import Tape
@@ -38,7 +40,12 @@ class StopPlan:
         if why:
             _, notes = ears.listen(tape, args, kwargs)
             return None, (*notes, f"stop=True: the forward ran in full, because {why}")
-        kind = (ears.model.training, signature(args), signature(kwargs))
+        try:
+            kind = (ears.model.training, signature(args), signature(kwargs))
+        except Unknown as unknown:
+            _, notes = ears.listen(tape, args, kwargs)
+            what = f"an argument is {unknown}, whose content may decide which layers fire"
+            return None, (*notes, f"stop=True: the forward ran in full, because {what}")
         needed, why = self._known.get(kind, (None, ""))
         if needed is None:
             return None, self._learn(kind, ears, tape, args, kwargs)
@@ -49,10 +56,7 @@ class StopPlan:
             if not waiting:
                 raise Stopped
 
-        try:
-            _, notes = ears.listen(tape, args, kwargs, None if why else fired)
-        except Stopped:
-            notes = ()
+        _, notes = ears.listen(tape, args, kwargs, None if why else fired)
         return None, (*notes, why) if why else notes
 
     def _learn(
@@ -86,19 +90,47 @@ def why_in_full(model: nn.Module) -> str:
     return ""
 
 
+class Unknown(Exception):
+    """An argument whose content cannot be told from another's; its text says which type."""
+
+
 def signature(value: Any) -> object:
-    """Give what decides the path through a model: shapes, dtypes, devices and plain values.
+    """Give what decides the path through a model: shapes, dtypes, devices, and plain values.
+
+    One number on the host counts by its value: it is a count of steps as often as data.
 
     >>> import torch
     >>> signature((torch.zeros(2, 3), True))
     (((2, 3), torch.float32, device(type='cpu')), ('bool', True))
+    >>> signature(torch.tensor(3))
+    ((), torch.int64, device(type='cpu'), 3)
+
+    Raises:
+        Unknown: an object that may hold anything, e.g. a config.
     """
     if isinstance(value, Tensor):
-        return (tuple(value.shape), value.dtype, value.device)
+        return _of_tensor(value)
+    if isinstance(value, (np.ndarray, np.generic)):
+        what: tuple[object, ...] = ("numpy", value.shape, value.dtype.str)
+        if value.dtype.hasobject or value.dtype.names:
+            raise Unknown(f"a numpy array of {value.dtype}")
+        return (*what, value.item()) if value.size == 1 else what
     if isinstance(value, Mapping):
         return tuple((key, signature(item)) for key, item in value.items())
     if isinstance(value, (tuple, list)):
         return tuple(signature(item) for item in value)
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return (type(value).__name__, value) if isinstance(value, (bool, float)) else value
-    return type(value)
+    if value is None or isinstance(value, (int, float, complex, str, bytes, torch.dtype, torch.device)):
+        return value if value is None or type(value) in {int, str} else (type(value).__name__, value)
+    raise Unknown(f"a {type(value).__module__}.{type(value).__qualname__}")
+
+
+def _of_tensor(tensor: Tensor) -> object:
+    if tensor.is_nested:
+        raise Unknown("a nested tensor")
+    what = (tuple(tensor.shape), tensor.dtype, tensor.device)
+    if tensor.numel() != 1 or tensor.device.type != "cpu" or tensor.layout != torch.strided:
+        return what
+    try:
+        return (*what, tensor.item())
+    except RuntimeError as error:  # inside vmap, or without values
+        raise Unknown("a tensor whose value cannot be read") from error

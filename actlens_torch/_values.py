@@ -63,6 +63,7 @@ class Keeper:
     """Takes tensors for good: what the model does to them later does not show.
 
     Without gradients a transform runs at once, on the model's own tensor, and only its result is kept.
+    In inference mode, where nobody could tell whether it wrote into that tensor, it gets a clone.
     With gradients the tensor is cloned at once and transformed after the forward (`finish`): a transform
     inside a checkpointed region would save tensors there that the recomputation does not have.
     """
@@ -84,9 +85,11 @@ class Keeper:
         if torch.is_grad_enabled():
             self._later.add(key)
             return tensor.clone()
-        version = None if tensor.is_inference() else tensor._version
+        if tensor.is_inference():  # no version says whether a transform wrote into it
+            return self._transformed(key, tensor.clone())
+        version = tensor._version
         result: Tensor = self._select.transform(key, tensor)
-        if version is not None and tensor._version != version:
+        if tensor._version != version:
             raise BadTransform.in_place(key)
         refuse_unusual(key, result)
         if shares(result, tensor):
@@ -98,8 +101,10 @@ class Keeper:
 
     def finish(self, key: str, tensor: Tensor) -> Tensor:
         """Do what could not be done during the forward, for `Tape.activations(finish=)`."""
-        if key not in self._later:
-            return tensor
+        return self._transformed(key, tensor) if key in self._later else tensor
+
+    def _transformed(self, key: str, tensor: Tensor) -> Tensor:
+        """Transform a tensor of our own."""
         result: Tensor = self._select.transform(key, tensor)
         refuse_unusual(key, result)
         return result.clone() if result is not tensor and is_part(result) else result

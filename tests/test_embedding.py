@@ -203,7 +203,7 @@ class TestFile:
             ("{", "Expecting property name"),
             ("[]", "its metadata is not an object with a format"),
             ('{"format": 2}', "has embedding format 2; this actlens reads 1. Upgrade"),
-            ('{"format": 1}', "it lacks "),
+            ('{"format": 1}', "its metadata lacks 'layer'"),
         ]:
             save_file({"points": np.zeros((2, 2), "f4")}, path, metadata={"actlens_embedding": text})
             with pytest.raises(ReduceError, match=message):
@@ -226,6 +226,131 @@ class TestFile:
             path.write_bytes(whole[:size])
             with pytest.raises(ReduceError, match="is not a saved Embedding"):
                 Embedding.load(path)
+
+    @given(
+        names=st.lists(
+            st.text(max_size=4)
+            | st.sampled_from(["x", "x:utf8", "x:offsets", "utf8:x", ".utf8:x", ":x", "ids", "points", ":", ""]),
+            unique=True,
+            max_size=6,
+        ),
+        data=st.data(),
+    )
+    def test_columns_of_any_names_keep_apart(self, tmp_path_factory, names, data):
+        columns = {}
+        for number, name in enumerate(names):
+            text = data.draw(st.booleans())
+            columns[name] = np.array([f"{name}{number}{i}é" for i in range(4)]) if text else np.arange(4) + number
+        z = embedding(columns=columns, ids=np.array(list("abcd")))
+        path = tmp_path_factory.mktemp("z") / "z.safetensors"
+        z.save(path)
+        same(z, Embedding.load(path))
+
+    def test_a_text_column_and_one_named_like_its_tensors(self, tmp_path):
+        columns = {
+            "x": np.array(["aa", "bb", "cc", "dd"]),
+            "x:utf8": np.frombuffer(b"ZZZZ", np.uint8),
+            "x:offsets": np.arange(4),
+        }
+        z = embedding(columns=columns)
+        z.save(tmp_path / "z")
+        same(z, Embedding.load(tmp_path / "z"))
+
+    def test_paths_that_cannot_be_written(self, tmp_path):
+        for path, message in [
+            (tmp_path / "no" / "z", r"cannot be saved to '.*/no/z': there is no folder '.*/no': make it first"),
+            (tmp_path, "it is a folder: give the name of a file in it"),
+            (tmp_path / ("n" * 300), "n': file name too long"),
+            (None, r"Embedding.save takes the path of a file, a str or pathlib.Path; got NoneType"),
+            ("", "got ''"),
+        ]:
+            with pytest.raises(ReduceError, match=message) as caught:
+                embedding().save(path)
+            assert ".part" not in str(caught.value)
+        assert not os.listdir(tmp_path)
+        embedding().save(tmp_path / ("n" * 250))
+        assert len(Embedding.load(str(tmp_path / ("n" * 250)))) == 4
+
+    def test_parameters_too_long_to_be_read(self, tmp_path):
+        with pytest.raises(ReduceError, match=r"parameters and column names take [\d,]+ characters; 1,048,576"):
+            embedding(parameters={"a": "x" * (1 << 20)}).save(tmp_path / "z")
+        assert not os.listdir(tmp_path)
+
+    @pytest.mark.parametrize("path", [None, 3, b"z", "", "a\0b", ["z"]])
+    def test_no_path(self, path):
+        with pytest.raises(ReduceError, match="Embedding.load takes the path of a file, a str or pathlib.Path"):
+            Embedding.load(path)
+
+    def test_a_folder_is_no_embedding(self, tmp_path):
+        with pytest.raises(ReduceError, match="is not a saved Embedding: "):
+            Embedding.load(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"format": True}, "not an object with a format"),
+            ({"format": 0}, "not an object with a format"),
+            ({"layer": 3}, "'layer' in its metadata is int; it must be str"),
+            ({"method": None}, "'method' in its metadata is NoneType; it must be str"),
+            ({"parameters": []}, "'parameters' in its metadata is list; it must be dict"),
+            ({"versions": "1"}, "'versions' in its metadata is str; it must be dict"),
+            ({"versions": {"a": 1}}, "its column names and versions must be text"),
+            ({"columns": {"x": 1}}, "'columns' in its metadata is dict; it must be list"),
+            ({"columns": [["x"]]}, "its column names and versions must be text"),
+            ({"columns": ["t", "t"]}, "each name once"),
+            ({"columns": ["gone"]}, "it lacks 'column.utf8:gone'"),
+            ({"points": np.zeros((2, 2), "i4")}, "'points' has dtype int32; it must be of floats"),
+            ({"points": np.zeros(2, "f4")}, r"points has shape \(2,\)"),
+            ({"column:n": np.zeros((2, 2)), "columns": ["n"]}, r"column 'n' has shape \(2, 2\); it takes one value"),
+            ({"column:n": np.float64(3), "columns": ["n"]}, r"column 'n' has shape \(\)"),
+            ({"column.offsets:t": np.array([0, 3, 1])}, "column 't' has offsets that do not rise from 0 to its 2"),
+            ({"column.offsets:t": np.array([0, 3, 2])}, "column 't' has offsets that do not rise"),
+            ({"column.offsets:t": np.array([0, -1, 2])}, "column 't' has offsets that do not rise"),
+            ({"column.offsets:t": np.array([1, 1, 2])}, "column 't' has offsets that do not rise"),
+            ({"column.offsets:t": np.array([0, 1, 1])}, "column 't' has offsets that do not rise"),
+            ({"column.offsets:t": np.zeros(0, "i8")}, "column 't' has offsets that do not rise"),
+            ({"column.offsets:t": np.array([0.0, 1, 2])}, "column 't' has text that is not uint8 with int64"),
+            ({"column.utf8:t": np.array([200, 200], "u1")}, "is not a saved Embedding: 'utf-8' codec"),
+            ({"components": np.zeros((3, 5))}, r"components has shape \(3, 5\); expected \(2, features\)"),
+            ({"components": np.zeros(5)}, r"components has shape \(5,\)"),
+            ({"components": np.zeros((2, 5)), "mean": np.zeros(4)}, r"mean has shape \(4,\); expected \(5,\)"),
+            ({"mean": np.zeros((2, 2))}, r"mean has shape \(2, 2\); expected \(features,\)"),
+            ({"explained_variance": np.zeros(3)}, r"explained_variance has shape \(3,\); expected \(2,\)"),
+            ({"explained_variance_ratio": np.zeros((2, 1))}, r"explained_variance_ratio has shape \(2, 1\)"),
+        ],
+    )
+    def test_hostile_files(self, tmp_path, changes, message):
+        from safetensors.numpy import save_file
+
+        about = {"format": 1, "layer": "", "method": "pca", "parameters": {}, "versions": {}, "columns": ["t"]}
+        tensors = {
+            "points": np.zeros((2, 2), "f4"),
+            "ids": np.arange(2),
+            "column.utf8:t": np.frombuffer(b"ab", np.uint8),
+            "column.offsets:t": np.arange(3),
+        }
+        tensors |= {key: np.asarray(v) for key, v in changes.items() if isinstance(v, (np.ndarray, np.generic))}
+        about |= {key: value for key, value in changes.items() if key in about}
+        save_file(tensors, tmp_path / "z", metadata={"actlens_embedding": json.dumps(about)})
+        with pytest.raises(ReduceError, match=f"is not a saved Embedding: .*{message.split(': ')[-1]}"):
+            Embedding.load(tmp_path / "z")
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ('{"format": 1, "parameters": ' + "[" * 200_000 + "]" * 200_000 + "}", "is not a saved Embedding: "),
+            ("[" * 200_000, "is not a saved Embedding: "),
+            ('{"format": ' + "9" * 5000 + "}", "is not a saved Embedding: "),
+            ('{"format": 1, "layer": "' + "x" * (1 << 20) + '"}', "characters; at most 1,048,576 are read"),
+        ],
+        ids=["nested", "open", "digits", "long"],
+    )
+    def test_hostile_metadata(self, tmp_path, text, message):
+        from safetensors.numpy import save_file
+
+        save_file({"points": np.zeros((2, 2), "f4")}, tmp_path / "z", metadata={"actlens_embedding": text})
+        with pytest.raises(ReduceError, match=message):
+            Embedding.load(tmp_path / "z")
 
 
 class FirstColumns:

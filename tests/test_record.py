@@ -305,6 +305,7 @@ BAD = [
         NoLayerMatches,
         r"'always\[0\]' matches a layer, but none of what it gave: always",
     ),
+    ({"model": nn.Linear(4, 4), "layers": "**"}, NoLayerMatches, "Linear has no layers inside it"),
     ({"model": 3}, UnsupportedModel, "no adapter for a builtins.int"),
     ({"budget": "lots"}, InputError, "budget= is 'lots'; it takes a number of bytes or a text such as '2GB'"),
     ({"budget": 0}, InputError, "budget= is 0"),
@@ -399,3 +400,25 @@ def test_a_layer_whose_shape_changes_between_batches(tmp_path):
             tmp_path / "r",
             layers="0",
         )
+
+
+def test_resume_refuses_another_model_and_other_layers(tmp_path, model, x):
+    actlens.record(model, [x[:20]], tmp_path / "r", layers=LAYERS)
+    with pytest.raises(actlens.ActlensError, match="layers= was .'0': None, '4': None. .* is .'0': None"):
+        actlens.record(model, [x], tmp_path / "r", layers=["0", "*", "!1", "!2", "!3"], resume=True)
+
+    class Other(nn.Sequential):
+        pass
+
+    with pytest.raises(actlens.ActlensError, match="model= was 'Sequential' .* is 'Other' now"):
+        actlens.record(Other(*model), [x], tmp_path / "r", layers=LAYERS, resume=True)
+    check(actlens.record(model, [x], tmp_path / "r", layers=LAYERS, resume=True), model, x)
+
+
+def test_a_budget_counts_the_rows_of_earlier_attempts(tmp_path):
+    model = nn.Sequential(nn.Linear(100, 100))
+    batches = [(torch.rand(10, 100), list(range(10 * i, 10 * i + 10))) for i in range(6)]
+    options = {"layers": "0", "columns": ["id"], "budget": 13_000}
+    actlens.record(model, iter(batches[:3]), tmp_path / "r", **options)
+    with pytest.raises(BudgetExceeded, match="is used up after 40 rows"):
+        actlens.record(model, iter(batches), tmp_path / "r", **options, resume=True)

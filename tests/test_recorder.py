@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import threading
 import tracemalloc
 
 import ml_dtypes
@@ -157,6 +158,11 @@ def test_a_refused_batch_says_why_and_changes_nothing(rec, acts, kwargs, error, 
         ({"dtype": "int8"}, "dtype= is 'int8'; it takes one of"),
         ({"shard_bytes": 0}, "shard_bytes= is 0; it takes a whole number of at least 1"),
         ({"rank": -1}, "rank= is -1; it takes a whole number of at least 0"),
+        ({"rank": 1}, "rank= is 1; several writers of one recording are not supported in this version"),
+        ({"seed": 1.5}, "seed= is 1.5; it takes a whole number"),
+        ({"seed": None}, "seed= is None; it takes a whole number"),
+        ({"seed": True}, "seed= is True; it takes a whole number"),
+        ({"seed": 1 << 64}, "seed= is 18446744073709551616; it takes a whole"),
         ({"durability": "hope"}, "durability= is 'hope'; it takes one of: 'fsync', 'rename'"),
     ],
 )
@@ -226,7 +232,7 @@ def test_nothing_recorded_is_an_error_and_leaves_nothing(tmp_path):
     with pytest.raises(RecordingError, match="would be empty: no row was written"):
         with Recorder(tmp_path / "r"):
             pass
-    with pytest.raises(RecordingError, match="none of the 2 rows seen was kept by sample='2 given ids'"):
+    with pytest.raises(RecordingError, match="none of the 2 rows seen was kept by sample='2 given ids"):
         with Recorder(tmp_path / "r", sample=[7, 8]) as rec:
             rec.write(A)
     assert not os.listdir(tmp_path)
@@ -430,3 +436,120 @@ def test_tiny_batches_are_merged_and_come_back(tmp_path):
     run = actlens.open(tmp_path / "r")
     assert (run["a"][:, 0] == np.arange(3000)).all()
     assert run.columns["name"][-1] == "2999"
+
+
+def test_numpy_seeds_are_numbers(tmp_path):
+    with Recorder(tmp_path / "r", seed=np.int64(3), sample=0.9) as rec:
+        rec.write({"a": np.zeros((30, 1))})
+    assert actlens.open(tmp_path / "r").info["seed"] == 3
+
+
+def test_text_ids_of_an_array_that_is_used_again(tmp_path):
+    ids = np.array(["a0", "b0"])
+    with Recorder(tmp_path / "r") as rec:
+        for i in range(3):
+            ids[:] = [f"a{i}", f"b{i}"]
+            started = rec.start({"a": np.full((2, 1), i)}, id=ids)
+            ids[:] = "x"
+            rec.finish(started)
+    assert actlens.open(tmp_path / "r").ids.tolist() == ["a0", "b0", "a1", "b1", "a2", "b2"]
+
+
+@pytest.mark.parametrize(
+    ("acts", "columns", "error", "text"),
+    [
+        ({"a": np.ma.array([[1.0], [2]], mask=[[0], [1]])}, {}, RowsError, "layer 'a' is a masked array"),
+        (
+            {"a": np.zeros((2, 1))},
+            {"c": np.ma.array([1, 2], mask=[0, 1])},
+            ColumnError,
+            "holds a masked array",
+        ),
+        (
+            {"a": np.zeros((2, 1))},
+            {"step": float("nan")},
+            ColumnError,
+            "column 'step' holds NaN, which is no step",
+        ),
+        ({"a": np.zeros((2, 1))}, {"id": ["\ud800", "x"]}, IdError, "NUL or half a character"),
+    ],
+)
+def test_more_that_is_refused(tmp_path, acts, columns, error, text):
+    with pytest.raises(error, match=text):
+        with Recorder(tmp_path / "r", sample=0.9) as rec:
+            rec.write(acts, **columns)
+    assert not os.listdir(tmp_path)
+
+
+def test_a_batch_that_fails_on_its_way_can_be_mended(tmp_path):
+    with Recorder(tmp_path / "r", dtype="float16") as rec:
+        for ids in ([1, 2], ["x", "y"]):
+            with pytest.raises(RecordingError, match="would become inf"):
+                rec.write({"other": np.full((2, 1), 1e9)}, id=ids)
+        rec.write({"a": np.ones((2, 1))}, id=[1, 2])
+        with pytest.raises(RecordingError, match="would become inf"):
+            rec.write({"a": np.full((2, 1), 1e9)}, id=[3, 4])
+        rec.write({"a": np.ones((2, 1))}, id=[3, 4])
+    with Recorder(tmp_path / "numbered", dtype="float16") as rec:
+        with pytest.raises(RecordingError, match="would become inf"):
+            rec.write({"a": np.full((2, 1), 1e9)})
+        rec.write({"a": np.ones((2, 1))})
+    assert actlens.open(tmp_path / "r").ids.tolist() == [1, 2, 3, 4]
+    assert actlens.open(tmp_path / "numbered").ids.tolist() == [0, 1]
+
+
+def test_several_threads_may_write(tmp_path):
+    def write(k):
+        for v in range(k * 1000, k * 1000 + 60):
+            rec.write({n: np.full((3, 50), v, "f4") for n in "ab"}, id=np.arange(3 * v, 3 * v + 3))
+
+    with Recorder(tmp_path / "r", durability="rename", shard_bytes=4000) as rec:
+        threads = [threading.Thread(target=write, args=(k,)) for k in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    run = actlens.open(tmp_path / "r", verify="all")
+    assert run.rows == 6 * 60 * 3
+    assert (run["a"][:, 0] == run.ids // 3).all()
+    assert (run["b"][:] == run["a"][:]).all()
+
+
+def test_a_forked_child_leaves_its_parents_recording_alone(tmp_path):
+    with Recorder(tmp_path / "r") as rec:
+        rec.write(A, id=[0, 1])
+        child = os.fork()
+        if child == 0:
+            said = []
+            for call in (rec.flush, rec.close, lambda: rec.write(A, id=[5, 6])):
+                try:
+                    call()
+                except RecordingError as error:
+                    said.append("belongs to the process that opened it" in str(error))
+            rec.abandon()
+            os._exit(0 if said == [True] * 3 else 1)
+        _, status = os.waitpid(child, 0)
+        assert status == 0
+        rec.write(A, id=[2, 3])
+    assert actlens.open(tmp_path / "r").ids.tolist() == [0, 1, 2, 3]
+
+
+def test_two_that_resume_at_once(tmp_path):
+    with Recorder(tmp_path / "r") as rec:
+        rec.write(A)
+    with Recorder(tmp_path / "r", resume=True):
+        with pytest.raises(RecordingExists, match="is being written by another Recorder at this moment"):
+            Recorder(tmp_path / "r", resume=True)
+    Recorder(tmp_path / "r", resume=True).close()
+
+
+def test_resume_refuses_other_samples_and_ids_that_come_and_go(tmp_path):
+    with Recorder(tmp_path / "list", sample=[1, 2]) as rec:
+        rec.write({"a": np.zeros((5, 1))})
+    with pytest.raises(RecordingError, match="sample= was '2 given ids .* is '2 given ids"):
+        Recorder(tmp_path / "list", sample=[3, 4], resume=True)
+    with Recorder(tmp_path / "ids") as rec:
+        rec.write({"a": np.zeros((3, 1))}, id=[0, 5, 9])
+    with pytest.raises(IdError, match="ids were given for some batches and not for others"):
+        with Recorder(tmp_path / "ids", resume=True) as rec:
+            rec.write({"a": np.ones((3, 1))})

@@ -87,6 +87,43 @@ def two_steps_once(tmp_path_factory):
     return path, truth
 
 
+@pytest.mark.parametrize(
+    "index",
+    [
+        ([0, 1], [0, 1]),
+        (0, slice(None), [0, 1]),
+        (np.arange(200) < 2, [0, 1]),
+        (np.array([5, 5, 199]), slice(None), np.array([3, 0, 1]), 0),
+        (np.array([[1, 2], [3, 0]]), [[0, 1], [2, 0]]),
+        ([3, 0], None, 1),
+        (np.int64(7), ..., 1),
+    ],
+)
+def test_arrays_beside_arrays_are_joined_as_numpy_joins_them(two_steps_once, index):
+    path, truth = two_steps_once
+    got, expected = actlens.open(path)["conv"][index], truth["conv"][index]
+    assert got.shape == expected.shape
+    assert (got == expected).all()
+
+
+def test_a_mask_of_the_whole(two_steps_once):
+    path, truth = two_steps_once
+    mask = truth["conv"] > 1
+    assert (actlens.open(path)["conv"][mask] == truth["conv"][mask]).all()
+
+
+def test_averages_keep_what_float32_cannot(tmp_path):
+    whole = np.full((2, 2), 2**24 + 1)
+    with actlens.Recorder(tmp_path / "r") as rec:
+        rec.write({"whole": whole, "complex": np.ones((2, 2), "c8") * 1j})
+    run = actlens.open(tmp_path / "r")
+    assert run["whole"].mean("axis1")[:].tolist() == [2**24 + 1] * 2
+    for key in run:
+        assert run[key].mean("axis1").dtype == run[key].mean("axis1")[:].dtype
+    with pytest.raises(ArgumentError, match="rows= is -1; it takes a whole number of at least 1"):
+        next(run["whole"].chunks(-1))
+
+
 def test_out_of_range_is_an_index_error_as_in_numpy(two_steps):
     path, _, _ = two_steps
     with pytest.raises(IndexError, match="index 200 is out of bounds"):
@@ -115,12 +152,42 @@ def test_sel_and_take(two_steps):
         NotFound, match="no column 'stepp' in this recording. Its columns: id, label, score, step"
     ):
         run.sel(stepp=0)
-    with pytest.raises(NotFound, match="no row has id and label="):
+    with pytest.raises(NotFound, match="no row has id=0, label=.class 5. together: sel.. would be empty"):
         run.sel(id=0, label="class 5")
     with pytest.raises(NotFound, match="no layer 'fx' in this recording. Its layers: conv, fc"):
         run["fx"]
     with pytest.raises(KeyError):
         run.columns["nope"]
+    for rows in (0, None, [[0, 1]]):
+        with pytest.raises(
+            ArgumentError, match="take.. got .*; it takes a slice, or one list of row numbers"
+        ):
+            run.take(rows)
+    for path in (None, 3, b"run", "nul\0"):
+        with pytest.raises(ArgumentError, match="path is .*; it takes the name of a folder"):
+            actlens.open(path)
+
+
+def test_sel_compares_exactly(tmp_path):
+    with actlens.Recorder(tmp_path / "r") as rec:
+        rec.write(
+            {"a": np.zeros((3, 1))},
+            big=[2**53, 2**53 + 1, 5],
+            half=np.array([0.1, 0.2, 0.1], "f4"),
+            yes=[True, False, True],
+            self=["a", "b", "5"],
+        )
+    run = actlens.open(tmp_path / "r")
+    assert run.sel(big=float(2**53)).ids.tolist() == [0]
+    assert run.sel(half=0.1).ids.tolist() == [0, 2]  # what 0.1 was stored as
+    assert run.sel(yes=True).ids.tolist() == [0, 2]
+    assert run.sel(big=np.array(5)).ids.tolist() == [2]
+    assert run.sel(self="5").ids.tolist() == [2]
+    for wanted in (None, slice(3, 4), 10**30, 2.5, "5", [3, [4]]):
+        with pytest.raises(NotFound, match="no row has big="):
+            run.sel(big=wanted)
+    with pytest.raises(NotFound, match=r"no row has big=\[\] together"):
+        run.sel(big=[])
 
 
 def test_flatten_and_mean_are_lazy_and_numpys(two_steps):
@@ -346,3 +413,11 @@ def test_a_manifest_that_lists_shards_twice_or_in_another_order_decides_nothing(
     run = actlens.open(path)
     assert (run["fc"][:] == truth["fc"]).all()
     assert not run.info["sealed"]
+
+
+def test_a_file_named_like_a_writer_is_no_writer(two_steps):
+    path, truth, _ = two_steps
+    (path / "shards" / "00001-x").write_text("")
+    assert (actlens.open(path)["fc"][:] == truth["fc"]).all()
+    (path / "manifest.json").unlink()
+    assert (actlens.open(path)["fc"][:] == truth["fc"]).all()

@@ -160,15 +160,15 @@ class TestPrepare:
 
     def test_the_start(self):
         x, _ = clusters()
-        a = neighbors.start(x, 2, 0)
+        a = neighbors.start(x, 2, 0, "f")
         assert a.dtype == np.float32
         assert np.isclose(a[:, 0].std(), 1e-4, rtol=0.01)
         points = reduce.pca(x).points
         assert np.corrcoef(a[:, 1], points[:, 1])[0, 1] > 0.99
-        assert np.array_equal(a, neighbors.start(x, 2, None))
-        doubled = neighbors.start(np.repeat(x[:10], 2, axis=0), 2, 0)
+        assert np.array_equal(a, neighbors.start(x, 2, None, "f"))
+        doubled = neighbors.start(np.repeat(x[:10], 2, axis=0), 2, 0, "f")
         assert len(np.unique(doubled, axis=0)) == 20  # equal rows start apart
-        assert neighbors.start(x[:, :1], 3, 0).shape == (90, 3)
+        assert neighbors.start(x[:, :1], 3, 0, "f").shape == (90, 3)
 
 
 class TestRefusals:
@@ -200,6 +200,16 @@ class TestRefusals:
             ({"random_state": -1}, "random_state=-1; it takes None"),
             ({"init": "spectral"}, r"init='spectral'; it takes 'pca', 'random' or an array"),
             ({"init": np.zeros((3, 2))}, r"init has shape \(3, 2\); expected \(90, 2\)"),
+            ({"init": np.zeros((90, 3))}, r"init has shape \(90, 3\); expected \(90, 2\)"),
+            ({"init": np.full((90, 2), np.nan)}, "init= has NaN, inf or more than 3.4e38 in 90 of its rows; it t"),
+            ({"init": np.full((90, 2), 1e60)}, "init= has NaN, inf or more than 3.4e38 in 90 of its rows"),
+            ({"init": np.full((90, 2), "a")}, "init= has dtype <U1; it takes finite numbers"),
+            ({"init": [[0, 0]] * 90}, "init=<class 'list'>; it takes 'pca', 'random' or a numpy array"),
+            ({"metric": "nope"}, "metric='nope' cannot be used: .*Choose another, e.g. 'euclidean'"),
+            ({"metric": "mahalanobis"}, "metric='mahalanobis' cannot be used: Must provide either V or VI"),
+            ({"metric": "haversine"}, "metric='haversine' cannot be used: "),
+            ({"metric": "precomputed"}, "metric='precomputed' cannot be used: distances are not"),
+            ({"metric": None}, "metric=None cannot be used: "),
             ({"engine": "cuML"}, "engine='cuML'; it takes None or one of: scikit-learn, openTSNE"),
             ({"pca_components": 0}, "pca_components=0; it takes a whole number ≥ 1"),
         ],
@@ -208,6 +218,19 @@ class TestRefusals:
         x, _ = clusters()
         with pytest.raises(ReduceError, match=message):
             reduce.tsne(x, **({"perplexity": 10} | option))
+
+    def test_one_bad_row_to_start_from(self):
+        x, _ = clusters()
+        init = np.zeros((90, 2), "f4")
+        init[7, 1] = -np.inf
+        for engine in ("scikit-learn", "openTSNE"):
+            with pytest.raises(ReduceError, match="reduce.tsne: init= has NaN, inf .* in 1 of its rows"):
+                reduce.tsne(x, perplexity=10, init=init, engine=engine)
+
+    def test_values_too_large(self):
+        x, _ = clusters()
+        with pytest.raises(ReduceError, match="reduce.tsne: the values of the array are too large"):
+            reduce.tsne(x.astype("f8") * 1e200, perplexity=10)
 
     def test_input(self):
         with pytest.raises(

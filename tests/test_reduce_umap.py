@@ -86,6 +86,8 @@ def test_not_installed(monkeypatch):
         ({"n_components": 89}, "n_components=89; it takes a whole number from 1 to 88"),
         ({"min_dist": 1.5}, "min_dist=1.5; it takes a number from 0 to 1"),
         ({"min_dist": "0"}, "min_dist='0'; it takes a number from 0 to 1"),
+        ({"metric": "nope"}, "metric='nope' cannot be used: umap-learn does not know it .*Choose another"),
+        ({"metric": "precomputed"}, "metric='precomputed' cannot be used"),
         ({"random_state": "x"}, "random_state='x'; it takes None or a whole number"),
     ],
 )

@@ -8,7 +8,7 @@ from torch import nn
 
 import actlens
 import actlens_torch
-from actlens.errors import LayerNeverFired, UnsupportedModel
+from actlens.errors import LayerNeverFired, UncapturableValue, UnsupportedModel
 from actlens_torch import _modes
 
 pytestmark = pytest.mark.filterwarnings(
@@ -218,6 +218,77 @@ def test_the_fast_path_is_on_again_after_an_error():
     with pytest.raises(AssertionError):
         actlens.capture(model, "0.linear1")(torch.zeros(3, 5, 7))
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+class Padded(nn.Module):
+    def __init__(self, **options):
+        super().__init__()
+        torch.manual_seed(0)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.encoder, self.fc = nn.TransformerEncoder(layer, 2, **options), nn.Linear(8, 3)
+        self.attend = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+
+    def forward(self, x, padding):
+        x = self.encoder(x, src_key_padding_mask=padding)
+        return self.fc(self.attend(x).mean(1))
+
+
+@pytest.fixture
+def padded():
+    padding = torch.zeros(3, 5, dtype=torch.bool)
+    padding[0, 2:] = True
+    return torch.randn(3, 5, 8), padding
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("name", ["encoder.layers.0", "encoder.layers.1.linear1@input", "attend.linear1"])
+@pytest.mark.parametrize("kind", [torch.bool, torch.float])
+def test_an_encoder_that_packs_padding_is_refused_if_its_output_would_change(padded, name, kind):
+    model, (x, padding) = Padded().eval(), padded
+    padding = torch.zeros(3, 5).masked_fill(padding, -torch.inf) if kind == torch.float else padding
+    with torch.no_grad():
+        expected = model(x, padding)
+        forward = actlens.capture(model, ["fc", name])
+        with pytest.raises(UncapturableValue, match="nested-tensor path.*itself.*enable_nested_tensor=False"):
+            forward(x, padding)
+        assert torch.equal(model(x, padding), expected)
+        assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_the_cures_for_an_encoder_that_packs_padding(padded, tmp_path):
+    with torch.no_grad():
+        model = Padded().eval()
+        forward = actlens.capture(model, ["encoder", "encoder@input", "fc"])
+        output, acts = forward(*padded)
+        assert torch.equal(output, model(*padded))
+        assert (acts["encoder"][0, 2:] == 0).all()
+        assert forward.report.notes == ()
+        model = Padded(enable_nested_tensor=False).eval()
+        output, acts = actlens.capture(model, ["encoder.layers.*", "fc"])(*padded)
+        assert torch.allclose(output, model(*padded), atol=1e-6)
+        assert len(acts) == 3
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_an_encoder_that_does_not_pack_is_captured(padded):
+    x, padding = padded
+    model = Padded().train()
+    forward = actlens.capture(model, "encoder.layers.0")
+    forward(x, padding)  # training
+    model.eval()
+    output, _ = forward(x, padding)  # with gradients
+    assert torch.allclose(output, model(x, padding), atol=1e-6)
+    with torch.no_grad():
+        forward(x, None)
+        output, _ = forward(x, padding.flip(1))  # padding on the left is not packed
+        assert torch.allclose(output, model(x, padding.flip(1)), atol=1e-6)
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            assert torch.allclose(forward(x, padding)[0], model(x, padding), atol=1e-6)
+        finally:
+            torch.backends.mha.set_fastpath_enabled(True)
+    assert actlens.layers(model, x, padding)["encoder.layers.0.linear1"].shape == (3, 5, 16)
 
 
 def test_weights_only_layers_are_named(x):

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 import actlens
 import actlens_torch
 from actlens.errors import BadTransform, LayerNeverFired, UncapturableValue
+from actlens_torch._threads import Switch, turn_of
 
 
 def mlp(inplace=False):
@@ -94,6 +95,17 @@ def test_a_transform_that_makes_a_new_tensor_is_not_copied_again(x):
 def test_a_transform_in_place_is_refused(x):
     with torch.no_grad(), pytest.raises(BadTransform, match="changed the activation in place"):
         actlens.capture(mlp(), {"0": lambda t: t.mul_(2)})(x)
+
+
+@pytest.mark.parametrize("transform", [torch.relu_, lambda t: t.data.relu_(), lambda t: t[:, :1].zero_()])
+def test_a_transform_in_place_in_inference_mode_gets_a_copy(x, transform):
+    model = mlp()
+    with torch.inference_mode():
+        expected, inner = model(x), model[0](x)
+        output, acts = actlens.capture(model, {"0": transform, "1": None})(x)
+        assert torch.equal(output, expected)
+        assert torch.equal(acts["0"], transform(inner.clone()))
+        assert torch.equal(acts["1"], inner.relu())
 
 
 def test_a_layer_called_twice():
@@ -349,3 +361,134 @@ def test_several_positional_arguments():
     _, acts = actlens.capture(Model(), "both@input[1]")(x, y)
     assert list(acts) == ["both@input[1]"]
     assert torch.equal(acts["both@input[1]"], y)
+
+
+def in_threads(*jobs):
+    """Run functions in threads; give what each returned or raised."""
+    results = [None] * len(jobs)
+
+    def go(at, job):
+        try:
+            results[at] = job()
+        except Exception as error:
+            results[at] = error
+
+    threads = [threading.Thread(target=go, args=pair) for pair in enumerate(jobs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return results
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_forwards_of_one_model_in_many_threads():
+    torch.manual_seed(0)
+    model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(20)))
+    compiled = torch.compile(model)  # its layers are the same ones
+
+    def job(number):
+        forward = actlens.capture(compiled if number % 2 else model, "*")
+
+        def run():
+            x = torch.full((2, 4), float(number))
+            return [(x, forward(x)[1]) for _ in range(20)]
+
+        return run
+
+    for result in in_threads(*map(job, range(4))):
+        for x, acts in result:
+            assert torch.equal(acts["0"], model[0](x))
+            assert len(acts) == 20
+    assert hook_count(model) == 0
+
+
+def test_the_fast_path_is_on_again_after_overlapping_forwards():
+    """The first to begin ends first, while the second is still in its forward."""
+    inside, ended = threading.Barrier(2, timeout=20), threading.Event()
+
+    class Waits(nn.Module):
+        def __init__(self, wait):
+            super().__init__()
+            self.layer, self.wait = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), wait
+
+        def forward(self, x):
+            inside.wait()
+            self.wait()
+            assert not torch.backends.mha.get_fastpath_enabled()
+            return self.layer(x)
+
+    models = [Waits(lambda: None).eval(), Waits(lambda: ended.wait(20)).eval()]
+    first, second = (actlens.capture(model, "layer.linear1") for model in models)
+
+    def run_first():
+        result = first(torch.rand(2, 3, 8))
+        ended.set()
+        return result
+
+    results = in_threads(run_first, lambda: second(torch.rand(2, 3, 8)))
+    assert [list(acts) for _, acts in results] == [["layer.linear1"]] * 2
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_the_lock_of_a_model():
+    model = nn.Linear(1, 1)
+    lock = turn_of(model)
+    assert turn_of(nn.DataParallel(model)) is turn_of(torch.compile(model)) is lock
+    assert turn_of(nn.Linear(1, 1)) is not lock
+
+
+def test_a_switch_that_fails_is_not_over():
+    state = []
+
+    def put():
+        if not state:
+            state.append(1)
+            raise RuntimeError("not now")
+        return "was"
+
+    switch = Switch(put, state.append)
+    with pytest.raises(RuntimeError, match="not now"):
+        with switch.over():
+            pass
+    with switch.over() as outer, switch.over() as inner:
+        assert outer == inner == "was"
+        assert state == [1]
+    assert state == [1, "was"]
+
+
+class Parts(nn.Module):
+    """Calls a layer twice in another thread."""
+
+    def __init__(self, *, here):
+        super().__init__()
+        self.a, self.b, self.here = nn.Linear(4, 4), nn.Linear(4, 4), here
+
+    def forward(self, x):
+        results = in_threads(lambda: self.a(x), lambda: self.a(x))
+        y = self.a(x) if self.here else x
+        return self.b(y) + sum(results)
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_calls_from_another_thread_are_reported(x, stop):
+    forward = actlens.capture(Parts(here=True), ["*", "a@input"], stop=stop)
+    for _ in range(2):
+        _, acts = forward(x)
+        assert list(acts) == ["a@input", "a", "b"]
+        notes = [note for note in forward.report.notes if "thread" in note]
+        assert len(notes) == 2
+        assert "a: 2 calls from another thread not captured; call it in the thread of the forward" in notes
+    with pytest.raises(LayerNeverFired, match="a .2 calls from another thread not captured"):
+        actlens.capture(Parts(here=False), "*")(x)
+
+
+def test_layers_renamed_between_calls():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    forward = actlens.capture(model, "*")
+    forward(torch.ones(1, 4))
+    first, last = model._modules.values()
+    model._modules.clear()
+    model._modules.update(x=first, y=last)
+    assert list(forward(torch.ones(1, 4))[1]) == ["x", "y"]

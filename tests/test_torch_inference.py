@@ -1,6 +1,7 @@
 """inference(): eval without side effects, on the model's device, and undone."""
 
 import collections
+import threading
 
 import numpy as np
 import pytest
@@ -25,14 +26,71 @@ def test_train_mode_flags_and_statistics_are_untouched(model):
     before = {key: value.clone() for key, value in model.state_dict().items()}
     x = torch.randn(8, 4)
     with actlens_torch.inference(model, actlens.capture(model, "**")) as forward:
+        modes = []
+        handle = model[3].register_forward_hook(
+            lambda *_: modes.extend(module.training for module in model.modules())
+        )
         output, acts = forward(x)
-        assert not any(module.training for module in model.modules())
+        handle.remove()
+        assert modes == [False] * 5
+        assert [module.training for module in model.modules()] == flags
         assert not output.requires_grad
         assert torch.equal(acts["2"], acts["1"])
     assert [module.training for module in model.modules()] == flags
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     with torch.no_grad():
         assert torch.equal(output, model.eval()(x))
+
+
+def test_a_training_step_between_the_calls_is_in_the_models_own_mode(model):
+    modes = []
+    with actlens_torch.inference(model, actlens.capture(model, "2")) as forward:
+        for step in range(4):
+            modes.append([module.training for module in model.modules()])
+            model(torch.randn(8, 4)).sum().backward()
+            if step == 1:
+                model.eval()
+            if step == 2:
+                model.train()
+            _, acts = forward(torch.ones(8, 4))
+            assert torch.equal(acts["2"][0], acts["2"][1])  # no dropout
+    assert modes == [[True] * 5, [True] * 5, [False] * 5, [True] * 5]
+    assert all(module.training for module in model.modules())
+
+
+def in_threads(*jobs):
+    """Run functions in threads; give what each returned or raised."""
+    results = [None] * len(jobs)
+
+    def go(at, job):
+        try:
+            results[at] = job()
+        except Exception as error:
+            results[at] = error
+
+    threads = [threading.Thread(target=go, args=pair) for pair in enumerate(jobs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return results
+
+
+def test_two_records_of_one_model_in_two_threads(tmp_path):
+    model = nn.Sequential(nn.Dropout(0.5), nn.Identity()).train()
+    together = threading.Barrier(2, timeout=20)
+
+    def batches():
+        for _ in range(5):
+            together.wait()
+            yield torch.ones(4, 100)
+
+    def job(name):
+        return lambda: actlens.record(model, batches(), tmp_path / name, layers="1")["1"][:]
+
+    for values in in_threads(job("a"), job("b")):
+        assert (values == 1).all()  # no dropout
+    assert all(module.training for module in model.modules())
 
 
 def test_flags_return_after_an_error(model):

@@ -1,11 +1,12 @@
 """stop=True: ends after the last layer that is needed, and says when it cannot."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import actlens
-from actlens_torch._stop import signature
+from actlens_torch._stop import Unknown, signature
 
 
 class Counted(nn.Module):
@@ -69,11 +70,55 @@ def test_a_new_kind_of_input_is_learned_again(model, log):
     assert len(log) == 8
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 def test_signature():
     x = torch.zeros(2, 3)
     assert signature(((x, 1), {"mask": None})) == signature(((x + 1, 1), {"mask": None}))
-    different = [x[:1], x.int(), True, 1, 1.0, "a", None, [x, x], {"a": x}, {"b": x}, object]
+    array = np.zeros((2, 3))
+    assert signature(array) == signature(array + 1)
+    different = [x[:1], x.int(), True, 1, 1.0, "a", b"a", None, [x, x], {"a": x}, {"b": x}, torch.int8]
+    different += [torch.tensor(1), torch.tensor(2), torch.tensor([2]), torch.tensor(2.0)]
+    different += [array, array[:1], array.astype(int), np.array(1), np.array(2), np.int8(2)]
     assert len({signature(value) for value in different}) == len(different)
+    nested = torch.nested.nested_tensor([x[0]])
+    for unknown in (object(), object, [{1}], {"a": nested}, np.array([object()]), lambda: 0):
+        with pytest.raises(Unknown):
+            signature(unknown)
+    with pytest.raises(Unknown, match="cannot be read"):
+        torch.vmap(signature)(torch.zeros(2))
+
+
+class Repeats(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.Linear(4, 4)
+
+    def forward(self, x, steps):
+        for _ in range(int(getattr(steps, "steps", steps))):
+            x = self.cell(x)
+        return x
+
+
+@pytest.mark.parametrize("kind", [int, torch.tensor, np.array, lambda n: torch.tensor([n])])
+def test_a_number_counts_by_its_value(kind):
+    forward = actlens.capture(Repeats(), "cell", stop=True)
+    forward(torch.randn(2, 4), kind(1))
+    _, acts = forward(torch.randn(2, 4), kind(3))
+    assert list(acts) == ["cell", "cell:2", "cell:3"]
+
+
+def test_an_argument_of_an_unknown_type_runs_in_full():
+    class Config:
+        def __init__(self, steps):
+            self.steps = steps
+
+    config, forward = Config(1), actlens.capture(Repeats(), "cell", stop=True)
+    for config.steps in (1, 1, 3):
+        output, acts = forward(torch.randn(2, 4), config)
+        assert output is None
+        assert len(acts) == config.steps
+        assert "an argument is a test_torch_stop.test_an" in str(forward.report)
+        assert "whose content may decide which layers fire" in str(forward.report)
 
 
 def test_kinds_of_input_are_not_kept_for_ever(model, log, monkeypatch):

@@ -74,6 +74,39 @@ class ReduceError(InputError):
         )
 
     @classmethod
+    def tensor(cls, feature: str, given: object) -> ReduceError:
+        """A torch tensor: it may be on a device, need a gradient, or be bfloat16."""
+        return cls(
+            f"{feature} takes a layer of a recording or a numpy array; got {type(given).__module__.partition('.')[0]}."
+            f"{type(given).__name__}. Give actlens.open(path)[layer], or tensor.detach().cpu().numpy()."
+        )
+
+    @classmethod
+    def not_an_array(cls, feature: str, given: object, why: object) -> ReduceError:
+        """Something that numpy cannot read as one array."""
+        return cls(
+            f"{feature} takes a layer of a recording or a numpy array (samples, features); "
+            f"numpy cannot read the {type(given).__name__} as an array: {why}"
+        )
+
+    @classmethod
+    def too_large(cls, feature: str, name: str) -> ReduceError:
+        """Finite values whose squares, or whose points in float32, are not."""
+        return cls(
+            f"{feature}: the values of {of_layer(name)} are too large: their squares or their points (float32, up to "
+            "3.4e38) are not finite. Scale the layer first, e.g. x / np.abs(x).max()."
+        )
+
+    @classmethod
+    def metric(cls, feature: str, given: object, why: object) -> ReduceError:
+        """A metric that the library does not know, or that these rows cannot have."""
+        first = (str(why).strip().splitlines() or [""])[0]
+        return cls(
+            f"{feature}: metric={given!r} cannot be used: {first} "
+            "Choose another, e.g. 'euclidean', 'cosine', 'correlation' or 'manhattan'."
+        )
+
+    @classmethod
     def masked(cls, feature: str) -> ReduceError:
         """A numpy masked array: its mask would be lost."""
         return cls(
@@ -177,6 +210,14 @@ class ReduceError(InputError):
         return cls(f"{what} has shape {tuple(shape)}; expected {expected}.")
 
     @classmethod
+    def bad_start(cls, feature: str, what: str) -> ReduceError:
+        """An init that the library would crash on."""
+        return cls(
+            f"{feature}: init= {what}; it takes finite numbers (samples, n_components), best with a spread of "
+            "1e-4. Or pass init='pca'."
+        )
+
+    @classmethod
     def not_an_estimator(cls, given: object) -> ReduceError:
         """`reduce.fit` of something without fit_transform."""
         kind = given.__name__ if isinstance(given, type) else type(given).__name__
@@ -189,6 +230,17 @@ class ReduceError(InputError):
     def not_an_embedding(cls, path: object, why: object) -> ReduceError:
         """A file that Embedding.save did not write, or that is damaged."""
         return cls(f"{path} is not a saved Embedding: {why}")
+
+    @classmethod
+    def not_a_path(cls, verb: str, given: object) -> ReduceError:
+        """None, a number, an empty text where a path belongs."""
+        shown = repr(given) if isinstance(given, (str, bytes)) else type(given).__name__
+        return cls(f"Embedding.{verb} takes the path of a file, a str or pathlib.Path; got {shown}.")
+
+    @classmethod
+    def cannot_write(cls, path: object, why: str) -> ReduceError:
+        """A path where no file can be made; the caller's path, not that of the file aside."""
+        return cls(f"the embedding cannot be saved to {str(path)!r}: {why}.")
 
     @classmethod
     def newer_embedding(cls, path: object, found: object, known: int) -> ReduceError:

@@ -144,7 +144,9 @@ class EmptyCapture(CaptureError):
     @classmethod
     def of(cls, model: str, skipped: Mapping[str, str]) -> EmptyCapture:
         """What the selected layers returned instead of arrays."""
-        seen = listed(f"{key}: {kind}" for key, kind in skipped.items())
+        seen = (
+            listed(f"{key}: {kind}" for key, kind in skipped.items()) if skipped else "empty tuples or dicts"
+        )
         return cls(
             f"the capture of {model} is empty: the selected layers returned no arrays ({seen}). "
             "Select a layer that returns an array, a tuple or a dict of arrays."

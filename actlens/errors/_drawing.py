@@ -77,6 +77,38 @@ class PlotError(InputError):
         )
 
     @classmethod
+    def not_whole(cls, feature: str, what: str, given: object) -> PlotError:
+        """1.5, text or None where a number of a row, unit, channel or component belongs."""
+        return cls(f"{feature}: {what} {given!r} is not a whole number.")
+
+    @classmethod
+    def parameter(cls, feature: str, name: str, given: object, allowed: str) -> PlotError:
+        """Any other argument."""
+        shown = repr(given) if given is None or isinstance(given, (int, float, str, slice)) else type(given).__name__
+        return cls(f"{feature}: {name}={shown}; it takes {allowed}.")
+
+    @classmethod
+    def too_large(cls, largest: float, limit: float) -> PlotError:
+        """Values whose differences are not finite."""
+        return cls(
+            f"values as large as {largest:.3g} cannot be drawn; the limit is {limit:g}. Scale them first, e.g. "
+            "x / np.abs(x).max()."
+        )
+
+    @classmethod
+    def unsortable(cls, feature: str, dtype: object, why: object) -> PlotError:
+        """A column of objects that have no order."""
+        return cls(
+            f"{feature}: sort=True cannot order color= of dtype {dtype} ({why}). Give values of one kind, e.g. "
+            "color=np.array([str(v) for v in values]), or leave out sort=True."
+        )
+
+    @classmethod
+    def not_an_array(cls, feature: str, what: str, given: object, why: object) -> PlotError:
+        """Something that numpy cannot read as one array."""
+        return cls(f"{feature}: numpy cannot read {what} ({type(given).__name__}) as an array: {why}")
+
+    @classmethod
     def no_rows(cls, feature: str, given: str) -> PlotError:
         """An empty selection."""
         return cls(f"{feature}: {given} selects nothing.")

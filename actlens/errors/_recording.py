@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from actlens.errors._base import ActlensError, InputError, listed
 
@@ -60,6 +60,14 @@ class RecordingError(ActlensError):
         return cls(f"the recorder of {path} is closed. Open a new one with resume=True to add rows.")
 
     @classmethod
+    def other_process(cls, path: object) -> RecordingError:
+        """A forked child uses its parent's recorder."""
+        return cls(
+            f"the recorder of {path} belongs to the process that opened it; this is a child of it. "
+            "Open a recorder after the fork, with a path of its own."
+        )
+
+    @classmethod
     def no_rows(cls, path: object, seen: int, sample: object) -> RecordingError:
         """Nothing was kept."""
         why = (
@@ -87,6 +95,14 @@ class RecordingExists(RecordingError):
         return cls(
             f"{path} holds a recording already; nothing was touched. Choose another path, delete the folder, "
             "or pass resume=True to go on with it."
+        )
+
+    @classmethod
+    def in_use(cls, path: object) -> RecordingExists:
+        """Another Recorder is at it."""
+        return cls(
+            f"{path} is being written by another Recorder at this moment; nothing was touched. "
+            "Wait until it ends, then go on with resume=True."
         )
 
     @classmethod
@@ -126,10 +142,12 @@ class WriteFailed(RecordingError):
     @classmethod
     def shard(cls, path: object, rows: int, cause: OSError) -> WriteFailed:
         """A shard could not be committed."""
-        return cls(
-            f"writing a shard of {path} failed: {_reason(cause)}. The {rows} rows committed before are safe and "
-            "can be opened; mend the cause and go on with resume=True."
+        kept = (
+            f"The {rows} rows committed before are safe and can be opened; mend the cause and go on with resume=True."
+            if rows
+            else "No row was committed."
         )
+        return cls(f"writing a shard of {path} failed: {_reason(cause)}. {kept}")
 
     @classmethod
     def manifest(cls, path: object, rows: int, cause: Exception) -> WriteFailed:
@@ -213,6 +231,14 @@ class NotFound(ActlensError, KeyError):
     def value(cls, column: str, wanted: object, values: Iterable[object]) -> NotFound:
         """Nothing has this value."""
         return cls(f"no row has {column}={wanted!r}. Values of {column!r}: {listed(values)}.")
+
+    @classmethod
+    def together(cls, values: Mapping[str, object]) -> NotFound:
+        """Each value is there, or none was asked for; no row has them all."""
+        wanted = listed(f"{name}={value!r}" for name, value in values.items())
+        return cls(
+            f"no row has {wanted} together: sel() would be empty. Ask for fewer conditions, or other values."
+        )
 
     @classmethod
     def axis(cls, layer: str, name: str, axes: Iterable[str]) -> NotFound:

@@ -34,6 +34,13 @@ class RowsError(InputError):
         )
 
     @classmethod
+    def masked(cls, key: str) -> RowsError:
+        """A numpy masked array: what is under the mask would become data."""
+        return cls(
+            f"layer {key!r} is a masked array, and a recording has no mask: fill it (array.filled(0)), or write NaN."
+        )
+
+    @classmethod
     def bad_dtype(cls, key: str, dtype: object, allowed: Iterable[str]) -> RowsError:
         """A dtype that has no place in the format."""
         return cls(
@@ -140,6 +147,18 @@ class ColumnError(InputError):
         )
 
     @classmethod
+    def twice(cls, names: Iterable[str]) -> ColumnError:
+        """One name for two columns."""
+        return cls(
+            f"columns= names {listed(names)} twice, or beside step=. Give each column a name of its own."
+        )
+
+    @classmethod
+    def bad_name(cls, name: object) -> ColumnError:
+        """`columns=[3]`."""
+        return cls(f"columns= holds {name!r}; names of columns are text.")
+
+    @classmethod
     def missing(cls, names: Iterable[str], keys: Iterable[str]) -> ColumnError:
         """`columns=` or `inputs=` names what a dict batch does not have."""
         return cls(f"the batch has no {listed(names)}. Its keys: {listed(keys)}.")
@@ -177,7 +196,7 @@ class BatchError(InputError):
         """`batches` that cannot be looped over."""
         return cls(
             f"batches is a {type(given).__name__}, which is not an iterable of batches. Give a DataLoader, a list of "
-            "arrays, a generator … (one array of samples: [array])."
+            "arrays, a generator … (one array of samples: [array], or array.split(256))."
         )
 
 
@@ -193,6 +212,26 @@ class ArgumentError(InputError):
     def at_least(cls, name: str, given: object, least: int) -> ArgumentError:
         """A number that is too small, or not a whole one."""
         return cls(f"{name}= is {given!r}; it takes a whole number of at least {least}.")
+
+    @classmethod
+    def rows(cls, given: object) -> ArgumentError:
+        """`take(0)`."""
+        return cls(
+            f"take() got {given!r}; it takes a slice, or one list of row numbers or of booleans. One row: [0]."
+        )
+
+    @classmethod
+    def path(cls, given: object) -> ArgumentError:
+        """`open(None)`."""
+        return cls(f"path is {given!r}; it takes the name of a folder, a text or a pathlib.Path.")
+
+    @classmethod
+    def ranks_not_built(cls, rank: object) -> ArgumentError:
+        """Several writers are announced, not there yet."""
+        return cls(
+            f"rank= is {rank!r}; several writers of one recording are not supported in this version. "
+            "Let each process record to a path of its own."
+        )
 
     @classmethod
     def belongs_to_recorder(cls, names: Iterable[str]) -> ArgumentError:

@@ -44,8 +44,12 @@ class OpenFile:
 
 
 @contextlib.contextmanager
-def committed(folder: Path, name: str, size: int, *, durability: Durability) -> Iterator[OpenFile]:
+def committed(
+    folder: Path, name: str, size: int, *, durability: Durability, replace: bool = False
+) -> Iterator[OpenFile]:
     """Give a file of `size` bytes to write; commit it as `folder/name` when the block ends well.
+
+    A file of that name is an error, unless it is to be replaced.
 
     Raises:
         OSError: from any step. The temporary file is removed then, and `name` is as it was before. An fsync
@@ -61,6 +65,8 @@ def committed(folder: Path, name: str, size: int, *, durability: Durability) -> 
                 os.fsync(fd)
         finally:
             os.close(fd)
+        if not replace and (folder / name).exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder / name))
         os.rename(temporary, folder / name)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -72,7 +78,7 @@ def committed(folder: Path, name: str, size: int, *, durability: Durability) -> 
 
 def replace_bytes(folder: Path, name: str, content: bytes, *, durability: Durability) -> None:
     """Write a small file whole, in place of one that may be there."""
-    with committed(folder, name, len(content), durability=durability) as file:
+    with committed(folder, name, len(content), durability=durability, replace=True) as file:
         file.write_at([content], 0)
 
 

@@ -106,10 +106,14 @@ def shard_paths(folder: Path) -> list[str]:
     if not root.is_dir():
         return []
     found = []
-    for writer in sorted(entry.name for entry in os.scandir(root) if _WRITER.fullmatch(entry.name)):
+    for writer in sorted(entry.name for entry in os.scandir(root) if _is_writer(entry)):
         names = sorted(entry.name for entry in os.scandir(root / writer) if _SHARD.fullmatch(entry.name))
         found += [f"{SHARDS}/{writer}/{name}" for name in names]
     return found
+
+
+def _is_writer(entry: os.DirEntry[str]) -> bool:
+    return _WRITER.fullmatch(entry.name) is not None and entry.is_dir(follow_symlinks=False)
 
 
 def open_shards(

@@ -17,6 +17,7 @@ STRING = "STRING"
 
 ACT, COL, IDX, BLOCKS = "act:", "col:", "idx:", "sum:blocks"
 ID = "id"
+STEP = "step"
 
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 48)]
@@ -60,6 +61,8 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     framework_version: str | None = None
     model: str | None = None
     layers: dict[str, str | None] | None = None
+    ids: str = "given"
+    """"given", or "numbered" where they were counted."""
     sample: str = "1.0"
     seed: int = 0
     dtype: str | None = None

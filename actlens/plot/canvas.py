@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from actlens.errors import PlotError
 from actlens.plot.colors import NOT_FINITE, Classes, Scale
 from actlens.reduce.optional import need
 
@@ -43,6 +44,17 @@ def new_axes(size: tuple[float, float], projection: str | None = None) -> Axes:
     """Make a figure with one Axes; `projection` is None or "3d"."""
     axes: Axes = new_figure(size).add_subplot(projection=projection)
     return axes
+
+
+def check_axes(ax: object, feature: str, *, flat: bool = True) -> None:
+    """Raise PlotError for what is no Axes, or one of the other kind."""
+    from matplotlib.axes import Axes
+
+    needs = "a 2-D matplotlib Axes" if flat else "a 3-D Axes: figure.add_subplot(projection='3d')"
+    if not isinstance(ax, Axes):
+        raise PlotError.wrong_axes(feature, f"{needs}; got {type(ax).__name__}")
+    if (ax.name == "3d") is flat:
+        raise PlotError.wrong_axes(feature, f"{needs} for this picture")
 
 
 def set_title(ax: Axes, text: str) -> None:

@@ -46,6 +46,7 @@ DIVERGING = "RdBu_r"
 # White dots do not show on white paper: for points, a diverging map whose middle is grey (Moreland 2009).
 DIVERGING_POINTS = "coolwarm"
 
+_LARGEST = 1e300  # matplotlib subtracts limits and pads them
 _MANY_INTEGERS = 20
 _PERCENTILE = 99.5
 _LONGEST = 32  # characters of a class in a legend
@@ -118,6 +119,7 @@ def classes(values: Array) -> Classes:
 def column_scale(values: Array) -> Scale:
     """Give the scale of a column: all of its range; diverging about 0 when it has both signs."""
     good = values[np.isfinite(values)]
+    _check_size(good)
     low, high = (float(good.min()), float(good.max())) if len(good) else (0.0, 1.0)
     if low < 0 < high:
         most = max(-low, high)
@@ -129,6 +131,7 @@ def activation_scale(values: Array) -> Scale:
     """Give the scale of activations of any shape: from 0, or symmetric about 0 when any is negative."""
     finite = np.isfinite(values)
     sizes = np.abs(values[finite])
+    _check_size(sizes)
     # "higher" takes a value that is there: fewer than 200 values are never clipped.
     limit = float(np.percentile(sizes, _PERCENTILE, method="higher")) if sizes.size else 0.0
     limit = limit or float(sizes.max(initial=0.0)) or 1.0
@@ -136,6 +139,12 @@ def activation_scale(values: Array) -> Scale:
     signed = bool((values[finite] < 0).any())
     cmap, low = (DIVERGING, -limit) if signed else (SEQUENTIAL, 0.0)
     return Scale(cmap, low, limit, clipped, int(values.size - sizes.size))
+
+
+def _check_size(finite: Array) -> None:
+    largest = max(float(finite.max()), -float(finite.min())) if finite.size else 0.0
+    if largest > _LARGEST:
+        raise PlotError.too_large(largest, _LARGEST)
 
 
 def column_values(color: str | npt.ArrayLike, columns: dict[str, Array], samples: int) -> tuple[str, Array]:
@@ -147,7 +156,10 @@ def column_values(color: str | npt.ArrayLike, columns: dict[str, Array], samples
         if color not in columns:
             raise PlotError.no_column(color, columns)
         return color, np.asarray(columns[color])
-    values = np.asarray(color)
+    try:
+        values = np.asarray(color)
+    except (TypeError, ValueError, RuntimeError) as error:  # lists of unequal length, a tensor with a gradient
+        raise PlotError.not_an_array("color=", "it", color, error) from error
     if values.shape != (samples,):
         raise PlotError.color_length(samples, values.shape)
     return "", values

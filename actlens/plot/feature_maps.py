@@ -73,6 +73,7 @@ def feature_maps(
     maps, number = _maps(found, row)
     chosen = _channels(channels, len(maps))
     picture = None if image is None else _image(np.asarray(image))
+    _check_figure(figure)
     figure = figure if figure is not None else canvas.new_figure(_size(len(chosen), picture is not None))
     axes = _grid(figure, len(chosen), picture is not None)
     if picture is not None:
@@ -88,6 +89,13 @@ def feature_maps(
     default = f"{found.name} · sample {found.ids[number]} · {part}{len(maps)} channels"
     _suptitle(figure, title if title is not None else default.removeprefix(" · "))
     return axes
+
+
+def _check_figure(figure: object) -> None:
+    from matplotlib.figure import FigureBase
+
+    if figure is not None and not isinstance(figure, FigureBase):
+        raise PlotError.parameter(_FEATURE, "figure", figure, "a matplotlib Figure or SubFigure")
 
 
 def _with_names(found: Drawable, names: Sequence[str] | None) -> Drawable:
@@ -119,6 +127,8 @@ def _channels(channels: int | Sequence[int] | None, count: int) -> list[int]:
         if channels < 1:
             raise PlotError.no_rows(_FEATURE, f"channels={channels}")
         return list(range(min(int(channels), count)))
+    if not isinstance(channels, (Sequence, np.ndarray, range)):
+        raise PlotError.parameter(_FEATURE, "channels", channels, "a number of channels, a list of them, or None")
     chosen = [index_of(_FEATURE, "channel", channel, count) for channel in channels]
     if not chosen:
         raise PlotError.no_rows(_FEATURE, "channels=[]")

@@ -129,7 +129,7 @@ def _samples(
     if color is not None:
         name, column = colors.column_values(color, found.columns, found.shape[0])
         if sort:
-            order = order[np.argsort(column[order], kind="stable")]
+            order = order[_sorted(column[order])]
             y = f"samples, sorted by {name}" if name else "samples, sorted"
     values = found.read(order)
     every, total = len(order), found.shape[0]
@@ -148,6 +148,13 @@ def _samples(
     return _Picture(values[:, 0], title, "", "row" if every == total else "position in rows=", folded=True)
 
 
+def _sorted(values: Array) -> Array:
+    try:
+        return np.argsort(values, kind="stable")
+    except TypeError as error:  # objects of several kinds
+        raise PlotError.unsortable(_FEATURE, values.dtype, error) from error
+
+
 def _draw(
     found: Drawable,
     picture: _Picture,
@@ -155,8 +162,10 @@ def _draw(
     ax: Axes | None,
     title: str | None,
 ) -> Axes:
-    ax = canvas.new_axes((6.4, 4.6)) if ax is None else ax
     scale = colors.activation_scale(picture.values)
+    if ax is None:
+        ax = canvas.new_axes((6.4, 4.6))
+    canvas.check_axes(ax, _FEATURE)
     if picture.folded:
         drawn = _fold(ax, picture, scale)
     else:

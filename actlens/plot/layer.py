@@ -15,6 +15,8 @@ from actlens.reduce.source import LayerLike, is_layer
 
 Array = npt.NDArray[Any]
 
+_ROWS = "one row number, a list of them, a slice, or a mask (samples,)"
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Drawable:
@@ -54,7 +56,10 @@ def drawable(layer: LayerLike, feature: str) -> Drawable:
         columns = {key: np.asarray(value) for key, value in layer.columns.items()}
         found = Drawable(feature, layer.name, shape, tuple(layer.axes), np.asarray(layer.ids), columns, layer)
     else:
-        array = np.asarray(layer)
+        try:
+            array = np.asarray(layer)
+        except (TypeError, ValueError, RuntimeError) as error:  # unequal rows, a tensor with a gradient
+            raise PlotError.not_an_array(feature, "the layer", layer, error) from error
         shape = array.shape
         found = Drawable(feature, "", shape, (), np.arange(shape[0] if shape else 0), {}, array)
     if len(shape) < 2 or 0 in shape:
@@ -64,7 +69,10 @@ def drawable(layer: LayerLike, feature: str) -> Drawable:
 
 def index_of(feature: str, what: str, given: SupportsIndex, count: int) -> int:
     """Check a number below `count`, negative from the end. Raises PlotError."""
-    index = operator.index(given)
+    try:
+        index = operator.index(given)
+    except TypeError as error:
+        raise PlotError.not_whole(feature, what, given) from error
     if not -count <= index < count:
         raise PlotError.index(feature, what, index, count)
     return index % count
@@ -76,17 +84,18 @@ def rows_of(found: Drawable, rows: slice | npt.ArrayLike | None, most: int) -> A
     if rows is None:
         # Of more rows than a picture has lines, every k-th is drawn, and the label says so.
         return np.unique(np.linspace(0, samples - 1, min(samples, most)).astype(np.int64))
-    if isinstance(rows, slice):
-        chosen = np.arange(samples)[rows]
-    else:
-        given = np.asarray(rows)
-        if given.dtype.kind == "b":
-            if given.shape != (samples,):
-                raise PlotError.conflict(
-                    found.feature, f"rows= is a mask of shape {given.shape}; it must be ({samples},)"
-                )
-            given = np.flatnonzero(given)
-        chosen = np.array([index_of(found.feature, "row", row, samples) for row in given.tolist()], np.int64)
+    try:
+        given = np.arange(samples)[rows] if isinstance(rows, slice) else np.asarray(rows)
+    except (TypeError, ValueError, RuntimeError) as error:  # slice("a"), slice(0, 4, 0), unequal rows
+        raise PlotError.parameter(found.feature, "rows", rows, _ROWS) from error
+    if given.dtype.kind == "b" and given.shape != (samples,):
+        raise PlotError.conflict(
+            found.feature, f"rows= is a mask of shape {given.shape}; it must be ({samples},)"
+        )
+    if given.ndim != 1:
+        raise PlotError.parameter(found.feature, "rows", rows, _ROWS)
+    numbers = np.flatnonzero(given) if given.dtype.kind == "b" else given
+    chosen = np.array([index_of(found.feature, "row", row, samples) for row in numbers.tolist()], np.int64)
     if not len(chosen):
         raise PlotError.no_rows(found.feature, f"rows={rows!r}")
     return chosen

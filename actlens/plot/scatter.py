@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from actlens.errors import PlotError
 from actlens.plot import canvas, colors
+from actlens.plot.layer import index_of
 from actlens.reduce.embedding import Embedding
 
 if TYPE_CHECKING:
@@ -48,11 +49,11 @@ def scatter(
         are classes with a legend; other numbers have a colour bar. More than 10 classes: the 8 largest in
         colour, the rest grey.
     components
-        Which 2 or 3 components to draw, from 0: `components=(0, 2)`.
+        Which 2 or 3 components to draw, from 0, or negative from the end: `components=(0, 2)`.
     ax
         Where to draw: a 3-D Axes for three components. None: a new figure (`plt.close(ax.figure)` frees it).
     size, alpha
-        Area of a dot in points², and its opacity; both fall with the number of samples.
+        Area of a dot in points², and its opacity, 0 to 1; both fall with the number of samples.
     legend
         False leaves out legend and colour bar.
     title
@@ -66,7 +67,8 @@ def scatter(
     Raises
     ------
     PlotError
-        No Embedding; 1, or more than 3 components; no such column; another kind of ax.
+        No Embedding; 1, or more than 3 components; no such column; another kind of ax; a size or opacity
+        that cannot be.
     MissingDependency
         matplotlib is not installed.
 
@@ -76,7 +78,8 @@ def scatter(
     if not isinstance(embedding, Embedding):
         raise PlotError.not_an_embedding(_FEATURE, embedding)
     chosen = _components(embedding, components)
-    points = embedding.points[:, chosen]
+    points = embedding.points[:, chosen].astype(np.float64)  # its limits are padded: float32 may overflow
+    _check_style(size, alpha)
     ax = _axes(ax, flat=len(chosen) == 2)
     order = np.random.default_rng(0).permutation(len(points))
     style: dict[str, Any] = {
@@ -129,21 +132,27 @@ def _components(embedding: Embedding, components: Sequence[int] | None) -> list[
         if count not in (2, 3):
             raise PlotError.dimensions(count)
         return list(range(count))
-    chosen = [int(component) for component in components]
-    if len(chosen) not in (2, 3):
-        raise PlotError.conflict(_FEATURE, f"components={tuple(chosen)} must name 2 or 3 components")
-    for component in chosen:
-        if not 0 <= component < count:
-            raise PlotError.index(_FEATURE, "component", component, count)
-    return chosen
+    if not isinstance(components, (Sequence, np.ndarray)):
+        allowed = "2 or 3 numbers of components, e.g. (0, 1)"
+        raise PlotError.parameter(_FEATURE, "components", components, allowed)
+    if len(components) not in (2, 3):
+        raise PlotError.conflict(_FEATURE, f"components={tuple(components)} must name 2 or 3 components")
+    return [index_of(_FEATURE, "component", component, count) for component in components]
+
+
+def _check_style(size: object, alpha: object) -> None:
+    for name, given, most in (("size", size, np.inf), ("alpha", alpha, 1.0)):
+        number = isinstance(given, (int, float, np.integer, np.floating)) and not isinstance(given, bool)
+        if given is None or (number and 0 <= given <= most and given < np.inf):  # type: ignore[operator]
+            continue
+        allowed = "a number from 0 to 1" if most == 1 else "a number of points², 0 or more"
+        raise PlotError.parameter(_FEATURE, name, given, allowed)
 
 
 def _axes(ax: Axes | None, *, flat: bool) -> Axes:
     if ax is None:
         return canvas.new_axes((6.0, 4.5), None if flat else "3d")
-    if (ax.name == "3d") is flat:
-        needs = "a 2-D Axes" if flat else "a 3-D Axes: figure.add_subplot(projection='3d')"
-        raise PlotError.wrong_axes(_FEATURE, f"{needs} for this embedding")
+    canvas.check_axes(ax, _FEATURE, flat=flat)
     return ax
 
 

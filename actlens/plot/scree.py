@@ -29,7 +29,9 @@ def scree(embedding: Embedding, *, ax: Axes | None = None, title: str | None = N
         raise PlotError.not_an_embedding(_FEATURE, embedding)
     if embedding.explained_variance_ratio is None:
         raise PlotError.no_variance_ratio(embedding.method)
-    ax = canvas.new_axes((5.5, 3.8)) if ax is None else ax
+    if ax is None:
+        ax = canvas.new_axes((5.5, 3.8))
+    canvas.check_axes(ax, _FEATURE)
     shares = 100 * embedding.explained_variance_ratio
     numbers = np.arange(1, len(shares) + 1)
     marker: dict[str, Any] = {"marker": "o", "markersize": 3} if len(shares) <= _BARS else {}

@@ -61,8 +61,24 @@ class Embedding:
         if self.ids.shape != (len(self.points),):
             raise ReduceError.wrong_points("ids", self.ids.shape, f"({len(self.points)},)")
         for name, column in self.columns.items():
+            if column.ndim != 1:
+                raise ReduceError.bad_column(name, f"has shape {column.shape}; it takes one value a sample")
             if len(column) != len(self.points):
                 raise ReduceError.bad_column(name, f"has {len(column)} values for {len(self.points)} samples")
+        self._check_axes()
+
+    def _check_axes(self) -> None:
+        k = self.points.shape[1]
+        for name in ("explained_variance", "explained_variance_ratio"):
+            given = getattr(self, name)
+            if given is not None and given.shape != (k,):
+                raise ReduceError.wrong_points(name, given.shape, f"({k},), one for each component of points")
+        if self.components is not None and (self.components.ndim != 2 or len(self.components) != k):
+            raise ReduceError.wrong_points("components", self.components.shape, f"({k}, features)")
+        features = None if self.components is None else self.components.shape[1]
+        if self.mean is not None and (self.mean.ndim != 1 or features not in (None, len(self.mean))):
+            expected = "(features,)" if features is None else f"({features},)"
+            raise ReduceError.wrong_points("mean", self.mean.shape, expected)
 
     def __len__(self) -> int:
         return len(self.points)
@@ -106,7 +122,10 @@ class Embedding:
         return inverse(self, points)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one safetensors file, whole or not at all. Raises ReduceError for a column of objects."""
+        """Write one safetensors file, whole or not at all.
+
+        Raises ReduceError for a column of objects, and for a path where no file can be made.
+        """
         from actlens.reduce.embedding_file import save
 
         save(self, path)

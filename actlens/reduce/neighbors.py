@@ -41,13 +41,13 @@ def prepare(rows: Rows, metric: str, pca_components: int | str | None) -> Prepar
         axes = fit_axes(rows, kept)
         ready = Prepared(project(rows, axes), kept)
         # Equal rows are not exactly at 0 here: what the mean lacks in figures is left.
-        floor = 8 * float(np.finfo(rows.dtype).eps) * float(np.abs(axes.mean).max())
+        floor = 8 * float(np.finfo(np.float64).eps) * float(np.abs(axes.mean).max())
     if np.ptp(ready.x, axis=0).max() <= floor:
         raise ReduceError.no_variance(rows.feature, rows.name, samples)
     return ready
 
 
-def start(x: Array, n_components: int, seed: int | None) -> Array:
+def start(x: Array, n_components: int, seed: int | None, feature: str) -> Array:
     """Give the first principal components of x, (samples, n_components) float32, with a spread of 1e-4.
 
     A random start makes the place of clusters arbitrary (Kobak & Linderman 2021,
@@ -56,7 +56,7 @@ def start(x: Array, n_components: int, seed: int | None) -> Array:
     """
     points = np.zeros((len(x), n_components))
     known = min(n_components, *x.shape)
-    rows = rows_of(x, "reduce")
+    rows = rows_of(x, feature)
     points[:, :known] = project(rows, fit_axes(rows, known))
     spread = float(points[:, 0].std())
     points *= 1e-4 / spread

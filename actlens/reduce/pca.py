@@ -17,6 +17,7 @@ from actlens.table import bytes_text
 Array = npt.NDArray[Any]
 
 _FEATURE = "reduce.pca"
+_LARGEST = 1e150  # variance; beyond it the eigensolver's own squares overflow
 _LIMIT_BYTES = 4 << 30  # of the square matrix, in float64: a side of about 23,000
 
 
@@ -57,11 +58,12 @@ def pca(
     ------
     ReduceError
         Not (samples, features) of finite numbers; fewer than 2 samples; more components than
-        min(samples, features); min(samples, features) above about 23,000.
+        min(samples, features); min(samples, features) above about 23,000; values whose squares, or whose
+        points in float32, are not finite.
 
-    The covariance is summed about a first estimate of the mean, in float32 products and float64 sums
-    (float64 and small inputs: float64 throughout), and decomposed (Jolliffe 2002, ch. 3). With fewer
-    samples than features the Gram matrix of the samples, which has the same eigenvalues, is smaller.
+    The covariance is summed about a first estimate of the mean, in float64 whatever the input, and
+    decomposed (Jolliffe 2002, ch. 3). With fewer samples than features the Gram matrix of the samples,
+    which has the same eigenvalues, is smaller.
     """
     rows = rows_of(layer, _FEATURE)
     if len(rows.ids) < 2:
@@ -152,7 +154,8 @@ def fit_axes(rows: Rows, wanted: int | float) -> Axes:
     side = min(samples, features)
     if 8 * side**2 > _LIMIT_BYTES:
         raise ReduceError.too_wide(rows.name, side, bytes_text(8 * side**2), bytes_text(_LIMIT_BYTES))
-    return _from_gram(rows, wanted) if samples < features else _from_covariance(rows, wanted)
+    with np.errstate(over="ignore", invalid="ignore"):  # looked for below, and said in our words
+        return _from_gram(rows, wanted) if samples < features else _from_covariance(rows, wanted)
 
 
 def _from_covariance(rows: Rows, wanted: int | float) -> Axes:
@@ -162,7 +165,7 @@ def _from_covariance(rows: Rows, wanted: int | float) -> Axes:
         sums = (sums or moments.empty(moments.first_mean(chunk))).add(chunk)
     assert sums is not None  # noqa: S101  rows_of refuses an empty layer
     mean, covariance = sums.finish()
-    values, vectors, ratio = _decompose(covariance, wanted)
+    values, vectors, ratio = _decompose(rows, covariance, wanted)
     return Axes(mean, eigen.with_fixed_signs(vectors.T), values, ratio, np.ones(len(values)))
 
 
@@ -174,24 +177,25 @@ def _from_gram(rows: Rows, wanted: int | float) -> Axes:
     start = 0
     for chunk in rows.chunks():
         shift = moments.first_mean(chunk) if shift is None else shift
-        mean += (chunk - shift).sum(axis=0, dtype=np.float64)
+        centred = chunk - shift
+        mean += centred.sum(axis=0)
         stop = start + len(chunk)
-        gram[start:stop, start:stop] = moments.product(chunk - shift, (chunk - shift).T)
+        gram[start:stop, start:stop] = centred @ centred.T
         begin = 0
         for earlier in rows.chunks() if start else ():
             if begin >= start:
                 break
             end = begin + len(earlier)
-            block = moments.product(chunk - shift, (earlier - shift).T)
+            block = centred @ (earlier - shift).T
             gram[start:stop, begin:end], gram[begin:end, start:stop] = block, block.T
             begin = end
         start = stop
     assert shift is not None  # noqa: S101  rows_of refuses an empty layer
-    mean = shift.astype(np.float64) + mean / rows.shape[0]
+    mean = shift + mean / rows.shape[0]
     gram -= gram.mean(axis=0)  # about the mean, once along each axis
     gram -= gram.mean(axis=1, keepdims=True)
     gram /= rows.shape[0] - 1
-    values, vectors, ratio = _decompose(gram, wanted)
+    values, vectors, ratio = _decompose(rows, gram, wanted)
     return Axes(mean, _gram_components(rows, mean, vectors), values, ratio, np.ones(len(values)))
 
 
@@ -206,9 +210,11 @@ def _gram_components(rows: Rows, mean: Array, vectors: Array) -> Array:
     return eigen.with_fixed_signs(np.linalg.qr(loadings)[0].T)
 
 
-def _decompose(matrix: Array, wanted: int | float) -> tuple[Array, Array, Array]:
+def _decompose(rows: Rows, matrix: Array, wanted: int | float) -> tuple[Array, Array, Array]:
     """Give variances (k,), vectors (side, k) and shares of the total variance (k,)."""
     total = float(np.trace(matrix))
+    if not total < _LARGEST:  # the diagonal bounds all the others
+        raise ReduceError.too_large(rows.feature, rows.name)
     count = wanted if isinstance(wanted, int) else len(matrix)
     values, vectors = eigen.largest(matrix, count)
     values = np.maximum(values, 0.0)  # rounding may leave −1e-17
@@ -220,15 +226,14 @@ def _decompose(matrix: Array, wanted: int | float) -> tuple[Array, Array, Array]
 
 
 def project(rows: Rows, axes: Axes) -> Array:
-    """Give float32 points (samples, k), a chunk at a time."""
+    """Give float32 points (samples, k), a chunk at a time. Raises ReduceError where they overflow."""
     points = np.empty((rows.shape[0], len(axes.components)), np.float32)
-    shift = axes.mean.astype(rows.dtype)
-    # float32 cannot hold the mean: what it misses, seen along the components, is taken off after the product.
-    missed = (axes.mean - shift) @ axes.components.T
-    components = axes.components.T.astype(rows.dtype)
     start = 0
     for chunk in rows.chunks():
-        block = (chunk - shift) @ components
-        points[start : start + len(chunk)] = (block - missed) / axes.scale
+        with np.errstate(over="ignore", invalid="ignore"):
+            block = ((chunk - axes.mean) @ axes.components.T / axes.scale).astype(np.float32)
+        if not np.isfinite(block).all():
+            raise ReduceError.too_large(rows.feature, rows.name)
+        points[start : start + len(chunk)] = block
         start += len(chunk)
     return points

@@ -13,10 +13,8 @@ from actlens.errors import ReduceError
 
 Array: TypeAlias = npt.NDArray[Any]
 
-_CHUNK_BYTES = (
-    32 << 20
-)  # of one chunk in working precision: large enough for a fast GEMM, small beside a model
-_SMALL = 1 << 22  # values; below this float64 costs less than a tenth of a second, so precision is free
+_CHUNK_BYTES = 32 << 20  # of one chunk in float64: large enough for a fast GEMM, small beside a model
+_SMALL = 1 << 22  # values; below this a whole copy in float64 is small, so precision is free
 _NARROW_INTEGERS = 2  # bytes: what float32 holds exactly
 
 
@@ -69,7 +67,8 @@ def is_layer(given: object) -> TypeGuard[Layer]:
 class Rows:
     """Checked activations (samples, features): numbers with their ids and columns, not yet read.
 
-    `chunks()` gives consecutive blocks in `dtype` (float32 or float64) and refuses NaN and inf.
+    `chunks()` gives consecutive blocks in float64, `load()` all rows in `dtype` (float32 or float64); both
+    refuse NaN and inf.
     """
 
     feature: str  # who reads, for messages: "reduce.pca"
@@ -81,12 +80,14 @@ class Rows:
     _read: Callable[[int], Iterator[Array]]
 
     def chunks(self) -> Iterator[Array]:
-        """Give (rows, features) blocks of about 32 MiB, finite, in working precision."""
-        per_row = self.shape[1] * self.dtype.itemsize
+        """Give (rows, features) blocks of at most 32 MiB, finite, in float64: one copy of one block lives."""
+        return self._blocks(np.dtype(np.float64))
+
+    def _blocks(self, dtype: np.dtype[Any]) -> Iterator[Array]:
         start = 0
-        for block in self._read(max(1, _CHUNK_BYTES // per_row)):
+        for block in self._read(max(1, _CHUNK_BYTES // (8 * self.shape[1]))):
             # Half precision is widened before any arithmetic: its sums overflow at 65504.
-            chunk = np.asarray(block).astype(self.dtype, copy=False)
+            chunk = np.asarray(block).astype(dtype, copy=False)
             self._check_finite(chunk, start)
             start += len(chunk)
             yield chunk
@@ -97,7 +98,7 @@ class Rows:
         """Read all rows into one (samples, features) array."""
         whole = np.empty(self.shape, self.dtype)
         start = 0
-        for chunk in self.chunks():
+        for chunk in self._blocks(self.dtype):
             whole[start : start + len(chunk)] = chunk
             start += len(chunk)
         return whole
@@ -121,7 +122,12 @@ def rows_of(layer: LayerLike, feature: str) -> Rows:
     else:
         if isinstance(layer, np.ma.MaskedArray):
             raise ReduceError.masked(feature)
-        array = np.asarray(layer)
+        if any(kind.__module__.partition(".")[0] == "torch" for kind in type(layer).__mro__):
+            raise ReduceError.tensor(feature, layer)
+        try:
+            array = np.asarray(layer)
+        except (TypeError, ValueError, RuntimeError) as error:  # a list of unequal rows, an array on a device
+            raise ReduceError.not_an_array(feature, layer, error) from error
         name, axes, shape, dtype = "", (), array.shape, array.dtype
         ids, columns = np.arange(shape[0] if shape else 0), {}
 
@@ -141,7 +147,10 @@ def rows_of(layer: LayerLike, feature: str) -> Rows:
 
 
 def _working_dtype(dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.dtype[Any] | None:
-    """float64 where the input needs it or is small; float32 for the rest; None for what is no number."""
+    """Give the dtype for all rows at once: float64 where the input needs it or is small, else float32.
+
+    None for what is no real number.
+    """
     extension = dtype.kind == "V" and dtype.fields is None  # bfloat16 and float8, from ml_dtypes
     if extension and not _is_float_extension(dtype):
         return None

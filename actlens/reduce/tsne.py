@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -86,7 +87,8 @@ def tsne(  # noqa: PLR0913  scikit-learn's own parameters
     Raises
     ------
     ReduceError
-        Not (samples, features) of finite numbers; a perplexity too large for the samples; equal rows.
+        Not (samples, features) of finite numbers; a perplexity too large for the samples; equal rows; a
+        metric that scikit-learn does not know or that needs more than rows; an init that is not finite.
     MissingDependency
         The engine is not installed.
     """
@@ -108,6 +110,7 @@ def tsne(  # noqa: PLR0913  scikit-learn's own parameters
     iterations = neighbors.count_of(_FEATURE, "max_iter", iterations, _EARLY)
     library = chosen.library(rows.shape[0], engine)  # missed before the work, not after it
     ready = neighbors.prepare(rows, metric, pca_components)
+    _try_metric(metric, ready.x)
     points = chosen.run(library, ready.x, _start(init, ready.x, n_components, seed), iterations, options)
     recorded = {
         "max_iter": iterations,
@@ -185,12 +188,39 @@ def _start(init: str | Array, x: Array, n_components: int, seed: int | None) -> 
     if isinstance(init, np.ndarray):
         if init.shape != shape:
             raise ReduceError.wrong_points("init", init.shape, str(shape))
-        return init.astype(np.float32)
+        if init.dtype.kind not in "biuf":
+            raise ReduceError.bad_start(_FEATURE, f"has dtype {init.dtype}")
+        with np.errstate(over="ignore"):
+            points = init.astype(np.float32)
+        bad = int((~np.isfinite(points).all(axis=1)).sum())
+        if bad:  # the tree of scikit-learn would read beyond its memory
+            raise ReduceError.bad_start(_FEATURE, f"has NaN, inf or more than 3.4e38 in {bad} of its rows")
+        return points
+    if not isinstance(init, str):
+        allowed = "'pca', 'random' or a numpy array (samples, n_components)"
+        raise ReduceError.parameter(_FEATURE, "init", type(init), allowed)
     if init == "pca":
-        return neighbors.start(x, n_components, seed)
+        return neighbors.start(x, n_components, seed, _FEATURE)
     if init == "random":
         return np.random.default_rng(seed).normal(0.0, 1e-4, shape).astype(np.float32)
     raise ReduceError.parameter(_FEATURE, "init", init, "'pca', 'random' or an array (samples, n_components)")
+
+
+def _try_metric(metric: str, x: Array) -> None:
+    """Look for neighbours among a few rows: scikit-learn is the one who knows its metrics.
+
+    Raises ReduceError with its reason, before the work and for both engines.
+    """
+    if metric == "precomputed":
+        raise ReduceError.metric(_FEATURE, metric, "distances are not (samples, features).")
+    search = need("sklearn.neighbors", feature=_FEATURE, package=_SKLEARN, extra="tsne")
+    few = x[:8]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the engine says it again
+            search.NearestNeighbors(n_neighbors=2, metric=metric).fit(few).kneighbors(few)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ReduceError.metric(_FEATURE, metric, error) from error
 
 
 def _threads(n_jobs: int | None, samples: int) -> int:

@@ -73,7 +73,8 @@ def umap(
     Raises
     ------
     ReduceError
-        Not (samples, features) of finite numbers; as many neighbours as samples; rows that are all equal.
+        Not (samples, features) of finite numbers; as many neighbours as samples; rows that are all equal;
+        a metric that umap-learn does not know.
     MissingDependency
         umap-learn is not installed. The first fit in a process compiles for about half a minute.
     """
@@ -96,6 +97,8 @@ def umap(
         for message, category in _EXPECTED:
             warnings.filterwarnings("ignore", message, category)
         library = need("umap", feature=_FEATURE, package="umap-learn", extra="umap")
+        if isinstance(metric, str) and metric not in library.distances.named_distances:
+            raise ReduceError.metric(_FEATURE, metric, "umap-learn does not know it for (samples, features).")
         ready = neighbors.prepare(rows, metric, pca_components)
         points = library.UMAP(init=_init(samples, n_components), **options).fit_transform(ready.x)
     return Embedding(

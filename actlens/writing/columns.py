@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from actlens.errors import ColumnError
 from actlens.format.dtypes import code_of
-from actlens.format.schema import STRING, ColumnSpec
-from actlens.writing.host import to_numpy
+from actlens.format.schema import STEP, STRING, ColumnSpec
+from actlens.writing.host import is_unicode, to_numpy
 
 Column = npt.NDArray[Any]
 
@@ -21,10 +21,29 @@ def as_column(name: str, value: Any, rows: int) -> Column:
     >>> as_column("step", 3, 2)
     array([3, 3])
     """
+    column = _one_a_row(name, _array(name, value), rows)
+    if column.dtype.kind in "OT" and all(isinstance(item, str) for item in column):
+        column = np.array(list(column), dtype=str)
+    if column.dtype.kind == "U":
+        _check_text(name, value, column)
+    elif code_of(column.dtype) is None:
+        raise ColumnError.bad_values(name, f"values of the kind {column.dtype}")
+    return column.astype(column.dtype.newbyteorder("="))  # a copy: the caller may change its array
+
+
+def _array(name: str, value: Any) -> Column:
     try:
         column = to_numpy(value)
     except (ValueError, OverflowError) as error:
         raise ColumnError.bad_values(name, f"rows of different lengths ({error})") from error
+    if isinstance(column, np.ma.MaskedArray):
+        raise ColumnError.bad_values(name, "a masked array")
+    if name == STEP and column.dtype.kind == "f" and np.isnan(column).any():
+        raise ColumnError.bad_values(name, "NaN, which is no step")
+    return column
+
+
+def _one_a_row(name: str, column: Column, rows: int) -> Column:
     if column.ndim == 0:
         column = np.broadcast_to(column, (rows,))
     elif column.ndim == 2 and column.shape[1] == 1:
@@ -33,13 +52,7 @@ def as_column(name: str, value: Any, rows: int) -> Column:
         raise ColumnError.bad_values(name, f"an array of shape {column.shape}")
     if len(column) != rows:
         raise ColumnError.count(name, len(column), rows)
-    if column.dtype.kind in "OT" and all(isinstance(item, str) for item in column):
-        column = column.astype(str)
-    if column.dtype.kind == "U":
-        _check_text(name, value, column)
-    elif code_of(column.dtype) is None:
-        raise ColumnError.bad_values(name, f"values of the kind {column.dtype}")
-    return column.astype(column.dtype.newbyteorder("="))  # a copy: the caller may change its array
+    return column
 
 
 def _check_text(name: str, value: Any, column: Column) -> None:
@@ -48,16 +61,8 @@ def _check_text(name: str, value: Any, column: Column) -> None:
     if not all(isinstance(item, str) for item in items):
         raise ColumnError.bad_values(name, "a mixture of text and other things")
     for item in items:
-        if "\0" in item or not _is_unicode(item):
+        if "\0" in item or not is_unicode(item):
             raise ColumnError.bad_values(name, f"text that is not valid Unicode or holds NUL ({item!r})")
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def spec_of(name: str, column: Column) -> ColumnSpec:

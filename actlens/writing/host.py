@@ -50,6 +50,15 @@ def to_numpy(value: Any) -> npt.NDArray[Any]:
     return np.asarray(value)
 
 
+def is_unicode(text: str) -> bool:
+    """Say whether a text can be written as UTF-8: it holds no half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def narrowed(array: npt.NDArray[Any], dtype: np.dtype[Any], layer: str) -> npt.NDArray[Any]:
     """Cast floats to `dtype`; leave integers and bools as they are.
 

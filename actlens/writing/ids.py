@@ -10,7 +10,7 @@ import numpy.typing as npt
 import xxhash
 
 from actlens.errors import ArgumentError, IdError
-from actlens.writing.host import to_numpy
+from actlens.writing.host import is_unicode, to_numpy
 
 Ids = npt.NDArray[Any]
 """(samples,) of int64, or of text."""
@@ -42,7 +42,7 @@ def _id_array(values: Any) -> Ids:
     if len(ids) == 0:
         return ids.astype(np.int64)
     if ids.dtype.kind in "OT" and all(isinstance(ident, str) for ident in ids):
-        ids = ids.astype(str)
+        ids = np.array(list(ids), dtype=str)
     if ids.dtype.kind == "U":
         return _checked_text(ids, values)
     if ids.dtype.kind not in "iu" or (ids.dtype.kind == "u" and int(ids.max()) > np.iinfo(np.int64).max):
@@ -55,9 +55,9 @@ def _checked_text(ids: Ids, values: Any) -> Ids:
         # numpy turns a list of 1 and "a" into two texts, and drops a NUL at the end
         if not isinstance(ident, str):
             raise IdError.bad_type("a mixture of text and numbers")
-        if "\0" in ident:
-            raise IdError.bad_type(f"texts with NUL ({ident!r})")
-    return ids
+        if "\0" in ident or not is_unicode(ident):
+            raise IdError.bad_type(f"texts with NUL or half a character ({ident!r})")
+    return ids.copy()  # the caller may use its array again
 
 
 class Sampler:
@@ -82,13 +82,12 @@ class Sampler:
             if not isinstance(sample, (Iterable, np.ndarray)):
                 raise ArgumentError.sample(sample)
             self._wanted = _id_array(sample if isinstance(sample, np.ndarray) else list(sample))
-        if not 0 <= seed < 1 << 64:
-            raise ArgumentError.at_least("seed", seed, 0)
 
     def __str__(self) -> str:
         """Say in the manifest what was kept."""
         if self._wanted is not None:
-            return f"{len(self._wanted)} given ids"
+            digest = xxhash.xxh3_64_hexdigest("\0".join(map(str, np.unique(self._wanted).tolist())).encode())
+            return f"{len(self._wanted)} given ids ({digest})"
         if callable(self._sample):
             return f"function {getattr(self._sample, '__qualname__', type(self._sample).__qualname__)}"
         return repr(self._limit)
@@ -140,6 +139,14 @@ class SeenIds:
             at = np.minimum(np.searchsorted(run, ids), len(run) - 1)
             found |= run[at] == ids
         return found
+
+    def discard(self, ids: Ids) -> None:
+        """Forget ids, of a batch that could not be recorded after all."""
+        if ids.dtype.kind == "U":
+            self._texts.difference_update(ids.tolist())
+        else:
+            runs = [run[~np.isin(run, ids)] for run in self._runs]
+            self._runs = [run for run in runs if len(run)]
 
     def add(self, ids: Ids) -> None:
         """Note ids, none of which was seen."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,10 +26,18 @@ def float_dtype(name: str | None) -> np.dtype[Any] | None:
 
 
 def at_least(name: str, value: Any, least: int) -> int:
-    """Read a whole number."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+    """Read a whole number of up to 64 bits."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or not least <= value < 1 << 64:
         raise ArgumentError.at_least(name, value, least)
     return int(value)
+
+
+def folder_path(path: Any) -> Path:
+    """Read a path."""
+    if not isinstance(path, (str, os.PathLike)) or "\0" in os.fspath(path):
+        raise ArgumentError.path(path)
+    return Path(path)
 
 
 def check_durability(durability: str) -> None:

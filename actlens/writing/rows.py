@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from actlens.errors import IdError, RowsError
 from actlens.format.reader import Shard
-from actlens.format.schema import ID
+from actlens.format.schema import ID, STEP
 from actlens.writing.columns import Column, as_column
+from actlens.writing.host import Arrays
 from actlens.writing.ids import Ids, Sampler, SeenIds, as_ids, first_repeated
 
-STEP = "step"
 _MAX_NAME = 900
 
 
@@ -33,12 +33,17 @@ class Batch:
         return {name: column[self.kept] for name, column in self.columns.items()}
 
 
-def read_batch(
-    acts: Mapping[str, Any], *, id: Any, ragged: tuple[Any, Any], columns: Mapping[str, Any], first_id: int
-) -> Batch:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Started:
+    """A batch whose copy to the host is under way."""
+
+    batch: Batch
+    wait: Callable[[], Arrays]
+    first: bool
+
+
+def read_batch(acts: Mapping[str, Any], *, id: Any, columns: Mapping[str, Any], first_id: int) -> Batch:
     """Check what was handed to write(); nothing is copied from a device yet."""
-    if any(given is not None for given in ragged):
-        raise RowsError.ragged_not_built()
     return batch_of(count_rows(acts), id=id, columns=columns, first_id=first_id)
 
 
@@ -58,6 +63,8 @@ def count_rows(acts: Mapping[str, Any]) -> int:
     counts = {}
     for key, array in acts.items():
         _check_name(key)
+        if isinstance(array, np.ma.MaskedArray):
+            raise RowsError.masked(key)
         if not hasattr(array, "dtype") or not len(getattr(array, "shape", ())):
             raise RowsError.not_an_array(key, array)
         axes = getattr(acts, "axes", {}).get(key)
@@ -121,8 +128,18 @@ class Bookkeeping:
         for step, rows in _by_step(batch.columns, batch.kept):
             self._seen.setdefault(step, SeenIds()).add(ids[rows])
 
+    def forget(self, batch: Batch, *, first: bool) -> None:
+        """Undo `note`, of a batch that could not be recorded after all."""
+        if first:
+            self._given_ids = None
+        ids = batch.columns[ID]
+        for step, rows in _by_step(batch.columns, batch.kept):
+            self._seen[step].discard(ids[rows])
+
     def load(self, shards: Sequence[Shard]) -> None:
         """Take down the rows of an earlier attempt."""
+        if shards:
+            self._given_ids = shards[0].meta.origin.ids == "given"
         for shard in shards:
             columns = {ID: shard.column(ID)}
             if any(column.name == STEP for column in shard.meta.schema.columns):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from actlens.errors import ReadFailed, RecordingExists, WriteFailed
+from actlens.errors import ReadFailed, RecordingError, RecordingExists, WriteFailed
 from actlens.format import manifest as index
 from actlens.format.commit import Durability, sync_folder
 from actlens.format.reader import Shard
@@ -33,6 +35,7 @@ class Writer:
         self.path = path
         self._durability = durability
         self._made: list[Path] = []
+        self._locked: int | None = None
         self._rank = rank
         self._attempt = f"{time.time_ns() // 1_000_000:012x}-{secrets.token_hex(4)}"
         self._folder: Path | None = None
@@ -48,6 +51,9 @@ class Writer:
         except OSError as error:
             self._unmake()
             raise WriteFailed.claim(path, error) from error
+        except BaseException:
+            self._unlock()
+            raise
         self.recording, self.origin = found.recording, found.origin
 
     @property
@@ -74,14 +80,35 @@ class Writer:
             except FileExistsError:  # another writer was quicker
                 return self._claim(origin, resume=resume)
             self._made.append(self.path / index.MANIFEST)
+            self._lock_or_refuse()
             return fresh
         mine = [path for path in paths if path.startswith(f"{index.SHARDS}/{self._rank:05d}-")]
         if not resume and (self._rank == 0 or mine):
             raise RecordingExists.recording(self.path)
+        self._lock_or_refuse()
         self.before = index.open_shards(self.path, paths, recording=known.recording)
         if self.before:
             return msgspec.structs.replace(known, origin=self.before[0].meta.origin)
         return known
+
+    def _lock_or_refuse(self) -> None:
+        """Refuse a recording that another Recorder is writing; the lock ends with its process."""
+        fd = os.open(self.path / index.SHARDS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(fd)
+            raise RecordingExists.in_use(self.path) from error
+        except OSError:
+            os.close(fd)  # a file system without locks: the claim of the manifest must do
+        else:
+            self._locked = fd
+
+    def _unlock(self) -> None:
+        fd, self._locked = self._locked, None
+        if fd is not None:
+            with contextlib.suppress(OSError):
+                os.close(fd)
 
     def _refuse_foreign_files(self) -> None:
         if self.path.is_dir():
@@ -143,7 +170,7 @@ class Writer:
             try:
                 job.result()
             except OSError as error:
-                self._failure = WriteFailed.shard(self.path, self._total_rows(), error)
+                self._failure = WriteFailed.shard(self.path, self._committed_rows + self.rows_before, error)
                 self._failure.__cause__ = error
         if self._failure is not None:
             raise self._failure
@@ -159,21 +186,38 @@ class Writer:
         try:
             index.seal(self.path, recording=self.recording, durability=self._durability)
         except (OSError, ReadFailed) as error:
-            raise WriteFailed.manifest(self.path, self._total_rows(), error) from error
+            raise WriteFailed.manifest(self.path, self._committed_rows + self.rows_before, error) from error
+        finally:
+            self._unlock()
 
     def abandon(self) -> None:
         """End without sealing. What is committed stays; where nothing is, nothing is left behind."""
         with contextlib.suppress(WriteFailed):
             self.wait()
         self._pool.shutdown()
+        self._unlock()
         if self._last is None:
             self._unmake()
 
-    def _total_rows(self) -> int:
-        return self._committed_rows + sum(shard.meta.rows for shard in self.before)
+    @property
+    def rows_before(self) -> int:
+        """Rows of earlier attempts."""
+        return sum(shard.meta.rows for shard in self.before)
+
+    def hold_to(self, choices: Mapping[str, Any]) -> None:
+        """Refuse to go on with other choices than the recording was begun with.
+
+        Raises:
+            RecordingError: naming the first that differs.
+        """
+        for field, now in choices.items() if self.before else ():
+            was = getattr(self.origin, field)
+            if was != now and (was is not None or field == "dtype"):  # a plain Recorder knows no model
+                raise RecordingError.choice_changed(field, was, now)
 
     def _unmake(self) -> None:
         """Take back what this writer made, the newest first; only its own files and empty folders."""
+        self._unlock()
         for made in reversed(self._made):
             with contextlib.suppress(OSError):  # a folder that is not empty is somebody else's by now
                 if made.name == index.MANIFEST:

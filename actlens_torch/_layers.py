@@ -7,7 +7,6 @@ import contextlib
 import copy
 import dataclasses
 import itertools
-import logging
 import re
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -16,7 +15,6 @@ from typing import Any
 import torch
 import torch.utils._pytree as pytree
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.parameter import is_lazy
 
 from actlens.activations import INPUT, Axes, LayerInfo, Report, Tape
@@ -25,6 +23,7 @@ from actlens_torch._capture import Ears
 from actlens_torch._inference import device_of, moved
 from actlens_torch._modes import check_model, evaluation
 from actlens_torch._naming import Place, distributed_by, places
+from actlens_torch._threads import turn_of
 from actlens_torch._values import is_array
 
 _BYPASSED = "the model may use its weights, or call .forward() itself, which no hook sees"
@@ -33,8 +32,9 @@ _BYPASSED = "the model may use its weights, or call .forward() itself, which no 
 def layers(model: Any, /, *args: Any, **kwargs: Any) -> dict[str, LayerInfo]:
     """Give path → LayerInfo. With example arguments: every key in the order of the forward, with shapes.
 
-    The forward is a dry one on fake tensors, which computes nothing; where the model needs values, it is
-    a real one without gradients. Layers that it does not call come last, with a note.
+    The model is called once, in evaluation mode, without gradients, on a copy of the example; its modules,
+    buffers and torch's random numbers are as before afterwards. Layers that it does not call come last,
+    with a note.
 
     Raises:
         UnsupportedModel: the layers cannot be seen (torch.jit, torch.export), this is no model, or its
@@ -49,7 +49,7 @@ def layers(model: Any, /, *args: Any, **kwargs: Any) -> dict[str, LayerInfo]:
             )
             for path, place in found.items()
         }
-    report = _dry_report(module, args, kwargs)
+    report = _report(module, args, kwargs)
     infos = {key: _known(info, found.get(re.split(r"[:\[]", key)[0])) for key, info in report.layers.items()}
     for path, place in found.items():
         if path not in report.calls:
@@ -78,7 +78,7 @@ def _gave_arrays(path: str, report: Report) -> bool:
 
 
 class _Everything:
-    """The selector of a dry run: the output of every layer that can be heard."""
+    """The selector of layers(): the output of every layer that can be heard."""
 
     def __init__(self, hidden: set[str]) -> None:
         self._hidden = hidden
@@ -98,77 +98,57 @@ class _Everything:
         return axes
 
 
-def _dry_report(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Report:
+def _report(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Report:
     while isinstance(model, nn.parallel.DistributedDataParallel):
-        model = model.module  # a dry run in one process must not wait for the others
+        model = model.module  # a call in one process must not wait for the others
     if any(map(is_lazy, itertools.chain(model.parameters(), model.buffers()))):
         raise UnsupportedModel.hidden(
             f"this {type(model).__name__}",
             "has lazy parameters, which take their shapes from the first call, for good",
             "Call it once before layers(model, x): model(x).",
         )
-    device = device_of(model)
-    args, kwargs = moved((args, kwargs), device)
-    with evaluation(model), torch.no_grad(), torch.random.fork_rng(_cuda(device)):
-        if any(map(distributed_by, model.modules())):
-            # FSDP keeps account of its parameters elsewhere: no fakes for it, and nothing is put back
-            return _forward(model, *_example(None, args, kwargs))
-        fake = FakeTensorMode(allow_non_fake_inputs=True)
-        # Whatever the fake run meets, the real run decides whether it is an error.
-        with contextlib.suppress(Exception), _silent(), _untouched(model), fake:
-            return _forward(model, *_example(fake, args, kwargs))
-        with _untouched(model):
-            return _forward(model, *_example(None, args, kwargs))
+    args, kwargs = _example(*moved((args, kwargs), device_of(model)))
+    # FSDP keeps account of its parameters elsewhere: nothing is put back there
+    shared = any(map(distributed_by, model.modules()))
+    untouched = contextlib.nullcontext() if shared else _untouched(model)
+    random = torch.random.fork_rng(_cuda(model))
+    with turn_of(model), evaluation(model), torch.no_grad(), random, untouched:
+        return _forward(model, args, kwargs)
 
 
 def _forward(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Report:
     select = _Everything({place.path for place in places(model) if place.scripted})
     tape = Tape(select, is_array=is_array, keep=_described)
-    Ears(model, select).listen(tape, args, kwargs)
+    Ears(model, select, same=False).listen(tape, args, kwargs)
     report = tape.activations().report
     assert report is not None  # noqa: S101 - a tape always gives one
     return report
 
 
 def _described(_key: str, tensor: Tensor) -> Any:
-    """Keep only what describes a tensor: a real run must not hold every activation at once."""
+    """Keep only what describes a tensor: one call must not hold every activation at once."""
     return SimpleNamespace(shape=() if tensor.is_nested else tuple(tensor.shape), dtype=tensor.dtype)
 
 
-def _example(
-    fake: FakeTensorMode | None, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _example(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Copy the example: a model may write into it, e.g. into a cache of keys and values."""
 
     def example(leaf: Any) -> Any:
-        if not isinstance(leaf, Tensor):
-            return copy.deepcopy(leaf)
-        return fake.from_tensor(leaf.detach()) if fake else leaf.detach().clone()
+        return leaf.detach().clone() if isinstance(leaf, Tensor) else copy.deepcopy(leaf)
 
     result: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_map(example, (args, kwargs))
     return result
 
 
-def _cuda(device: torch.device | None) -> list[torch.device]:
-    return [device] if device is not None and device.type == "cuda" else []
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Keep torch from logging what a fake run cannot do: it is not the user's error."""
-    logger = logging.getLogger("torch._subclasses.fake_tensor")
-    was, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = was
+def _cuda(model: nn.Module) -> list[torch.device]:
+    tensors = itertools.chain(model.parameters(), model.buffers())
+    return list({tensor.device for tensor in tensors if tensor.is_cuda})
 
 
 @contextlib.contextmanager
 def _untouched(model: nn.Module) -> Iterator[None]:
-    """Take back what a forward writes onto modules, so that no fake tensor stays in a model's cache."""
+    """Take back what a forward writes onto modules and into buffers."""
     before = [(module, vars(module).copy(), _containers(module)) for module in model.modules()]
-    data = [(tensor, tensor.data) for tensor in itertools.chain(model.parameters(), model.buffers())]
     buffers = [(buffer, buffer._version, buffer.clone()) for buffer in model.buffers() if not _fixed(buffer)]
     try:
         yield
@@ -179,9 +159,6 @@ def _untouched(model: nn.Module) -> Iterator[None]:
             for container, content in containers:
                 container.clear()
                 (container.extend if isinstance(container, list) else container.update)(content)
-        for tensor, values in data:
-            if tensor.device != values.device:  # a fake tensor is a meta tensor inside
-                tensor.data = values
         with torch.no_grad():
             for buffer, version, value in buffers:
                 if buffer._version != version:
