@@ -23,8 +23,8 @@ class LayerTable(dict[str, LayerInfo]):
 def layers(model: Any, /, *args: Any, **kwargs: Any) -> LayerTable:
     """List the layers of a model: path, type, shape, dtype, axes, bytes per sample.
 
-    With example arguments a dry run gives shapes and the order of the forward (nothing is computed
-    where the framework can do without); without them, names and types. The model is left as it was.
+    With example arguments the model runs once, in evaluation mode, and shapes and the order of the forward
+    are known; without them, names and types. The model is left as it was.
 
     >>> import torch
     >>> print(layers(torch.nn.Sequential(torch.nn.Linear(4, 2)), torch.zeros(8, 4)))

@@ -52,7 +52,7 @@ def record(  # noqa: PLR0913 - the whole main job in one call; all but three hav
 ) -> Recording | Recorder:
     """Run a data set through a model and record its layers.
 
-    The model is in evaluation mode and without gradients meanwhile, and as it was afterwards: the mode of
+    The model is in evaluation mode and without gradients in each call, and as it was after it: the mode of
     every layer, its statistics, its hooks. The samples' inputs are moved to the model's device.
 
     Args:

@@ -43,8 +43,9 @@ class Backend(Protocol):
     def layers(self, model: Any, /, *args: Any, **kwargs: Any) -> dict[str, LayerInfo]:
         """Give path → LayerInfo, in execution order where known.
 
-        With example arguments: a dry run that computes nothing where the framework can, with a line for
-        every captured key, and one with a note for every layer that was not called. Without: names and types.
+        With example arguments: one run in evaluation mode, without computing where the framework can, with a
+        line for every captured key, and one with a note for every layer that was not called. Without:
+        names and types.
         """
 
     def capture(self, model: Any, select: Selector, /, *, stop: bool = False) -> Forward:

@@ -230,7 +230,9 @@ class TestFile:
     @given(
         names=st.lists(
             st.text(max_size=4)
-            | st.sampled_from(["x", "x:utf8", "x:offsets", "utf8:x", ".utf8:x", ":x", "ids", "points", ":", ""]),
+            | st.sampled_from(
+                ["x", "x:utf8", "x:offsets", "utf8:x", ".utf8:x", ":x", "ids", "points", ":", ""]
+            ),
             unique=True,
             max_size=6,
         ),
@@ -240,7 +242,9 @@ class TestFile:
         columns = {}
         for number, name in enumerate(names):
             text = data.draw(st.booleans())
-            columns[name] = np.array([f"{name}{number}{i}é" for i in range(4)]) if text else np.arange(4) + number
+            columns[name] = (
+                np.array([f"{name}{number}{i}é" for i in range(4)]) if text else np.arange(4) + number
+            )
         z = embedding(columns=columns, ids=np.array(list("abcd")))
         path = tmp_path_factory.mktemp("z") / "z.safetensors"
         z.save(path)
@@ -258,7 +262,10 @@ class TestFile:
 
     def test_paths_that_cannot_be_written(self, tmp_path):
         for path, message in [
-            (tmp_path / "no" / "z", r"cannot be saved to '.*/no/z': there is no folder '.*/no': make it first"),
+            (
+                tmp_path / "no" / "z",
+                r"cannot be saved to '.*/no/z': there is no folder '.*/no': make it first",
+            ),
             (tmp_path, "it is a folder: give the name of a file in it"),
             (tmp_path / ("n" * 300), "n': file name too long"),
             (None, r"Embedding.save takes the path of a file, a str or pathlib.Path; got NoneType"),
@@ -272,13 +279,17 @@ class TestFile:
         assert len(Embedding.load(str(tmp_path / ("n" * 250)))) == 4
 
     def test_parameters_too_long_to_be_read(self, tmp_path):
-        with pytest.raises(ReduceError, match=r"parameters and column names take [\d,]+ characters; 1,048,576"):
+        with pytest.raises(
+            ReduceError, match=r"parameters and column names take [\d,]+ characters; 1,048,576"
+        ):
             embedding(parameters={"a": "x" * (1 << 20)}).save(tmp_path / "z")
         assert not os.listdir(tmp_path)
 
     @pytest.mark.parametrize("path", [None, 3, b"z", "", "a\0b", ["z"]])
     def test_no_path(self, path):
-        with pytest.raises(ReduceError, match="Embedding.load takes the path of a file, a str or pathlib.Path"):
+        with pytest.raises(
+            ReduceError, match="Embedding.load takes the path of a file, a str or pathlib.Path"
+        ):
             Embedding.load(path)
 
     def test_a_folder_is_no_embedding(self, tmp_path):
@@ -301,9 +312,15 @@ class TestFile:
             ({"columns": ["gone"]}, "it lacks 'column.utf8:gone'"),
             ({"points": np.zeros((2, 2), "i4")}, "'points' has dtype int32; it must be of floats"),
             ({"points": np.zeros(2, "f4")}, r"points has shape \(2,\)"),
-            ({"column:n": np.zeros((2, 2)), "columns": ["n"]}, r"column 'n' has shape \(2, 2\); it takes one value"),
+            (
+                {"column:n": np.zeros((2, 2)), "columns": ["n"]},
+                r"column 'n' has shape \(2, 2\); it takes one value",
+            ),
             ({"column:n": np.float64(3), "columns": ["n"]}, r"column 'n' has shape \(\)"),
-            ({"column.offsets:t": np.array([0, 3, 1])}, "column 't' has offsets that do not rise from 0 to its 2"),
+            (
+                {"column.offsets:t": np.array([0, 3, 1])},
+                "column 't' has offsets that do not rise from 0 to its 2",
+            ),
             ({"column.offsets:t": np.array([0, 3, 2])}, "column 't' has offsets that do not rise"),
             ({"column.offsets:t": np.array([0, -1, 2])}, "column 't' has offsets that do not rise"),
             ({"column.offsets:t": np.array([1, 1, 2])}, "column 't' has offsets that do not rise"),
@@ -313,7 +330,10 @@ class TestFile:
             ({"column.utf8:t": np.array([200, 200], "u1")}, "is not a saved Embedding: 'utf-8' codec"),
             ({"components": np.zeros((3, 5))}, r"components has shape \(3, 5\); expected \(2, features\)"),
             ({"components": np.zeros(5)}, r"components has shape \(5,\)"),
-            ({"components": np.zeros((2, 5)), "mean": np.zeros(4)}, r"mean has shape \(4,\); expected \(5,\)"),
+            (
+                {"components": np.zeros((2, 5)), "mean": np.zeros(4)},
+                r"mean has shape \(4,\); expected \(5,\)",
+            ),
             ({"mean": np.zeros((2, 2))}, r"mean has shape \(2, 2\); expected \(features,\)"),
             ({"explained_variance": np.zeros(3)}, r"explained_variance has shape \(3,\); expected \(2,\)"),
             ({"explained_variance_ratio": np.zeros((2, 1))}, r"explained_variance_ratio has shape \(2, 1\)"),
@@ -322,14 +342,23 @@ class TestFile:
     def test_hostile_files(self, tmp_path, changes, message):
         from safetensors.numpy import save_file
 
-        about = {"format": 1, "layer": "", "method": "pca", "parameters": {}, "versions": {}, "columns": ["t"]}
+        about = {
+            "format": 1,
+            "layer": "",
+            "method": "pca",
+            "parameters": {},
+            "versions": {},
+            "columns": ["t"],
+        }
         tensors = {
             "points": np.zeros((2, 2), "f4"),
             "ids": np.arange(2),
             "column.utf8:t": np.frombuffer(b"ab", np.uint8),
             "column.offsets:t": np.arange(3),
         }
-        tensors |= {key: np.asarray(v) for key, v in changes.items() if isinstance(v, (np.ndarray, np.generic))}
+        tensors |= {
+            key: np.asarray(v) for key, v in changes.items() if isinstance(v, (np.ndarray, np.generic))
+        }
         about |= {key: value for key, value in changes.items() if key in about}
         save_file(tensors, tmp_path / "z", metadata={"actlens_embedding": json.dumps(about)})
         with pytest.raises(ReduceError, match=f"is not a saved Embedding: .*{message.split(': ')[-1]}"):
@@ -338,7 +367,10 @@ class TestFile:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ('{"format": 1, "parameters": ' + "[" * 200_000 + "]" * 200_000 + "}", "is not a saved Embedding: "),
+            (
+                '{"format": 1, "parameters": ' + "[" * 200_000 + "]" * 200_000 + "}",
+                "is not a saved Embedding: ",
+            ),
             ("[" * 200_000, "is not a saved Embedding: "),
             ('{"format": ' + "9" * 5000 + "}", "is not a saved Embedding: "),
             ('{"format": 1, "layer": "' + "x" * (1 << 20) + '"}', "characters; at most 1,048,576 are read"),

@@ -141,3 +141,19 @@ def test_layers_that_are_no_images():
         PlotError, match="it has more axes than these and sample. plot.heatmap draws any layer"
     ):
         plot.feature_maps(video)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"channels": 1.5}, "channels=1.5; it takes a number of channels, a list of them, or None"),
+        ({"channels": [0, 0.5]}, "channel 0.5 is not a whole number"),
+        ({"row": "a"}, "row 'a' is not a whole number"),
+        ({"figure": 3}, "figure=3; it takes a matplotlib Figure or SubFigure"),
+    ],
+)
+def test_arguments_that_cannot_be(options, message):
+    with pytest.raises(PlotError, match=message):
+        plot.feature_maps(
+            np.zeros((2, 3, 4, 4)), axis_names=("sample", "channel", "height", "width"), **options
+        )

@@ -245,6 +245,27 @@ def test_it_draws_where_it_is_told():
             {"color": [1, 2]},
             r"color= has shape \(2,\); it takes one value a sample, \(4,\)",
         ),
+        (np.zeros((4, 3)), {"rows": 1.5}, "rows=1.5; it takes one row number, a list of them, a slice, or a"),
+        (np.zeros((4, 3)), {"rows": [1.5]}, "row 1.5 is not a whole number"),
+        (np.zeros((4, 3)), {"rows": [None]}, "row None is not a whole number"),
+        (np.zeros((4, 3)), {"rows": "ab"}, "rows='ab'; it takes one row number"),
+        (np.zeros((4, 3)), {"rows": [[0, 1]]}, "rows=list; it takes one row number"),
+        (np.zeros((4, 3)), {"rows": [[0, 1], [2]]}, "rows=list; it takes one row number"),
+        (np.zeros((4, 3)), {"rows": slice(0, 4, 0)}, r"rows=slice\(0, 4, 0\); it takes"),
+        (np.zeros((4, 3)), {"rows": []}, r"rows=\[\] selects nothing"),
+        (np.zeros((4, 3)), {"unit": 1.5}, "unit 1.5 is not a whole number"),
+        (np.zeros((4, 3)), {"ax": 3}, "plot.heatmap: ax= must be a 2-D matplotlib Axes; got int"),
+        (
+            np.zeros((3, 3)),
+            {"color": np.array([None, "a", 3], object), "sort": True},
+            "sort=True cannot order color= of dtype object .*Give values of one kind, e.g.",
+        ),
+        (
+            np.array([[-1e308, 1e308]] * 2),
+            {},
+            r"values as large as 1e\+308 cannot be drawn; the limit is 1e\+300",
+        ),
+        ([[1, 2], [3]], {}, r"plot.heatmap: layer takes an array; numpy cannot read the list as one"),
         (np.zeros((4, 3), "U1"), {}, "plot.heatmap draws real numbers; got dtype <U1"),
         (np.zeros((4, 3), complex), {}, "draws real numbers; got dtype complex128"),
     ],
@@ -258,3 +279,10 @@ def test_the_remedies_name_the_axes_of_the_layer():
     layer = FakeLayer.of(np.zeros((4, 3, 2, 2)), name="conv", axes=("sample", "channel", "height", "width"))
     with pytest.raises(PlotError, match=r"layer 'conv' .*layer.flatten\(\).*layer.mean\('height', 'width'\)"):
         plot.heatmap(layer)
+
+
+@pytest.mark.parametrize("sort", [False, True])
+def test_values_near_the_limit_are_drawn(sort):
+    x = np.linspace(-1e300, 1e300, 12).reshape(4, 3)
+    plot.heatmap(x, color=x[:, 0], sort=sort).figure.canvas.draw()
+    plot.heatmap(x, rows=0).figure.canvas.draw()

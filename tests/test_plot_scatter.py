@@ -167,7 +167,7 @@ def test_it_draws_where_it_is_told():
     assert plt.get_fignums() == []  # pyplot keeps nothing of it
     with pytest.raises(PlotError, match=r"ax= must be a 3-D Axes: figure.add_subplot\(projection='3d'\) for"):
         plot.scatter(embedding(k=3), ax=one)
-    with pytest.raises(PlotError, match="ax= must be a 2-D Axes for this embedding"):
+    with pytest.raises(PlotError, match="ax= must be a 2-D matplotlib Axes for this picture"):
         plot.scatter(embedding(), ax=other)
 
 
@@ -199,6 +199,58 @@ def test_without_matplotlib(monkeypatch, name):
     monkeypatch.setattr(optional, "_absent", lambda _module: True)
     with pytest.raises(MissingDependency, match=rf"plot.{name} needs matplotlib, .*'actlens\[plot\]'"):
         getattr(plot, name)(embedding())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"components": 1},
+            r"plot.scatter: components=1; it takes 2 or 3 numbers of components, e.g. \(0, 1\)",
+        ),
+        ({"components": (0, 1.5)}, "component 1.5 is not a whole number"),
+        ({"components": "01"}, "component '0' is not a whole number"),
+        ({"components": (0, -5)}, r"component -5 is out of range; there are 4 \(0 … 3, or negative from the"),
+        ({"alpha": 7}, "alpha=7; it takes a number from 0 to 1"),
+        ({"alpha": float("nan")}, "alpha=nan; it takes a number from 0 to 1"),
+        ({"alpha": "half"}, "alpha='half'; it takes a number from 0 to 1"),
+        ({"size": -1}, "size=-1; it takes a number of points², 0 or more"),
+        ({"size": float("inf")}, "size=inf; it takes a number of points²"),
+        ({"ax": 3}, "ax= must be a 2-D matplotlib Axes; got int"),
+        ({"color": [[1, 2], [3]]}, r"color= takes an array; numpy cannot read the list as one"),
+        (
+            {"color": np.tile([-1e308, 1e308], 15)},
+            r"values as large as 1e\+308 cannot be drawn; .* Scale them",
+        ),
+    ],
+)
+def test_arguments_that_cannot_be(options, message):
+    with pytest.raises(PlotError, match=message):
+        plot.scatter(embedding(k=4), **({"components": (0, 1)} | options))
+
+
+def test_components_from_the_end():
+    z = embedding(k=4)
+    ends = drawn(plot.scatter(z, components=(0, -1)))
+    np.testing.assert_array_equal(ends, drawn(plot.scatter(z, components=np.array([0, 3]))))
+
+
+def test_points_as_large_as_float32_holds():
+    z = embedding()
+    z.points[:2] = [[3e38, -3e38], [-3e38, 3e38]]
+    plot.scatter(z).figure.canvas.draw()
+
+
+@pytest.mark.parametrize("method", ["pca", "tsne"])
+@pytest.mark.parametrize("longest", ["b", "a rather long name of a class"])
+def test_the_legend_of_a_3d_picture_is_near_and_whole(method, longest):
+    z = embedding(k=3, method=method, label=np.array(["a", longest] * 15))
+    ax = plot.scatter(z, color="label")
+    ax.figure.canvas.draw()
+    box, cube = ax.get_legend().get_window_extent(), ax.get_window_extent()
+    assert box.x1 <= ax.figure.bbox.x1
+    assert cube.x0 + 0.9 * cube.width <= box.x0 <= cube.x0 + 1.1 * cube.width
+    assert abs((box.y0 + box.y1) / 2 - (cube.y0 + cube.y1) / 2) < 0.1 * cube.height
 
 
 class TestScree:

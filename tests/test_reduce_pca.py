@@ -353,7 +353,9 @@ class TestRefusals:
     def test_values_too_large(self, shape, scale):
         x = np.random.default_rng(0).standard_normal(shape)
         layer = FakeLayer.of(x * scale)
-        with pytest.raises(ReduceError, match=r"values of layer 'fc1' are too large: .*Scale the layer first, e"):
+        with pytest.raises(
+            ReduceError, match=r"values of layer 'fc1' are too large: .*Scale the layer first, e"
+        ):
             pca(layer, n_components=3)
         with pytest.raises(ReduceError, match="Embedding.transform: the values of the array are too large"):
             pca(x, n_components=3).transform(x * scale)
@@ -368,7 +370,7 @@ class TestRefusals:
         ):
             with pytest.raises(
                 ReduceError,
-                match=r"reduce.pca takes a layer of a recording or a numpy array; got torch.*tensor.detach\(\).cpu",
+                match=r"reduce.pca takes a layer of a recording or a numpy array; got .*tensor.detach\(\)",
             ):
                 pca(tensor)
 

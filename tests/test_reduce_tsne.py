@@ -201,12 +201,14 @@ class TestRefusals:
             ({"init": "spectral"}, r"init='spectral'; it takes 'pca', 'random' or an array"),
             ({"init": np.zeros((3, 2))}, r"init has shape \(3, 2\); expected \(90, 2\)"),
             ({"init": np.zeros((90, 3))}, r"init has shape \(90, 3\); expected \(90, 2\)"),
-            ({"init": np.full((90, 2), np.nan)}, "init= has NaN, inf or more than 3.4e38 in 90 of its rows; it t"),
+            (
+                {"init": np.full((90, 2), np.nan)},
+                "init= has NaN, inf or more than 3.4e38 in 90 of its rows; it t",
+            ),
             ({"init": np.full((90, 2), 1e60)}, "init= has NaN, inf or more than 3.4e38 in 90 of its rows"),
             ({"init": np.full((90, 2), "a")}, "init= has dtype <U1; it takes finite numbers"),
-            ({"init": [[0, 0]] * 90}, "init=<class 'list'>; it takes 'pca', 'random' or a numpy array"),
+            ({"init": [[0, 0]] * 90}, "init=<class 'list'>; it takes 'pca', 'random' or an array of numpy"),
             ({"metric": "nope"}, "metric='nope' cannot be used: .*Choose another, e.g. 'euclidean'"),
-            ({"metric": "mahalanobis"}, "metric='mahalanobis' cannot be used: Must provide either V or VI"),
             ({"metric": "haversine"}, "metric='haversine' cannot be used: "),
             ({"metric": "precomputed"}, "metric='precomputed' cannot be used: distances are not"),
             ({"metric": None}, "metric=None cannot be used: "),
@@ -218,6 +220,16 @@ class TestRefusals:
         x, _ = clusters()
         with pytest.raises(ReduceError, match=message):
             reduce.tsne(x, **({"perplexity": 10} | option))
+
+    def test_metrics_that_an_engine_refuses(self):
+        x, _ = clusters(features=6)
+        for engine in ("scikit-learn", "openTSNE"):
+            with pytest.raises(ReduceError, match="metric='nope' cannot be used: .*Choose another"):
+                reduce.tsne(x, perplexity=10, metric="nope", engine=engine)
+        with pytest.raises(
+            ReduceError, match="metric='mahalanobis' cannot be used: Must provide either V or"
+        ):
+            reduce.tsne(x, perplexity=10, metric="mahalanobis", engine="scikit-learn")
 
     def test_one_bad_row_to_start_from(self):
         x, _ = clusters()

@@ -84,7 +84,11 @@ class PlotError(InputError):
     @classmethod
     def parameter(cls, feature: str, name: str, given: object, allowed: str) -> PlotError:
         """Any other argument."""
-        shown = repr(given) if given is None or isinstance(given, (int, float, str, slice)) else type(given).__name__
+        shown = (
+            repr(given)
+            if given is None or isinstance(given, (int, float, str, slice))
+            else type(given).__name__
+        )
         return cls(f"{feature}: {name}={shown}; it takes {allowed}.")
 
     @classmethod
@@ -104,9 +108,9 @@ class PlotError(InputError):
         )
 
     @classmethod
-    def not_an_array(cls, feature: str, what: str, given: object, why: object) -> PlotError:
+    def not_an_array(cls, what: str, given: object, why: object) -> PlotError:
         """Something that numpy cannot read as one array."""
-        return cls(f"{feature}: numpy cannot read {what} ({type(given).__name__}) as an array: {why}")
+        return cls(f"{what} takes an array; numpy cannot read the {type(given).__name__} as one: {why}")
 
     @classmethod
     def no_rows(cls, feature: str, given: str) -> PlotError:

@@ -97,13 +97,23 @@ def legend(ax: Axes, found: Classes, title: str, **place: Any) -> None:
     drawn.set_title(wrapped(title, 32))
 
 
+def room_for_legend(ax: Axes) -> None:
+    """Widen the figure for the legend of a 3-D Axes: such Axes are square, which the layout does not know."""
+    drawn = ax.get_legend()
+    if drawn is not None:
+        longest = max(len(text.get_text()) for text in (*drawn.get_texts(), drawn.get_title()))
+        figure: Any = ax.figure
+        figure.set_figwidth(figure.get_figwidth() + 0.08 * max(0, longest - 16))  # inches a letter, at most
+
+
 def colour_bar(mappable: Any, ax: Axes | Sequence[Axes], scale: Scale, name: str) -> Any:
     """Draw the labelled colour bar of a picture, with arrowheads where values are beyond the limits."""
     extend = "neither"
     if scale.clipped:
         extend = "both" if scale.low < 0 else "max"
     first = ax if not isinstance(ax, Sequence) else ax[0]
-    bar: Any = first.figure.colorbar(mappable, ax=ax, extend=extend, shrink=0.9, aspect=30, pad=0.02)
+    pad = 0.02 if first.name != "3d" else 0.08  # past the label of the z axis
+    bar: Any = first.figure.colorbar(mappable, ax=ax, extend=extend, shrink=0.9, aspect=30, pad=pad)
     bar.set_label(scale.label(name), fontsize=NORMAL, parse_math=False)
     bar.ax.tick_params(labelsize=SMALL)
     bar.outline.set_visible(False)

@@ -158,8 +158,12 @@ def column_values(color: str | npt.ArrayLike, columns: dict[str, Array], samples
         return color, np.asarray(columns[color])
     try:
         values = np.asarray(color)
-    except (TypeError, ValueError, RuntimeError) as error:  # lists of unequal length, a tensor with a gradient
-        raise PlotError.not_an_array("color=", "it", color, error) from error
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # lists of unequal length, a tensor with a gradient
+        raise PlotError.not_an_array("color=", color, error) from error
     if values.shape != (samples,):
         raise PlotError.color_length(samples, values.shape)
     return "", values

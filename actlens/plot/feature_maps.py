@@ -128,7 +128,9 @@ def _channels(channels: int | Sequence[int] | None, count: int) -> list[int]:
             raise PlotError.no_rows(_FEATURE, f"channels={channels}")
         return list(range(min(int(channels), count)))
     if not isinstance(channels, (Sequence, np.ndarray, range)):
-        raise PlotError.parameter(_FEATURE, "channels", channels, "a number of channels, a list of them, or None")
+        raise PlotError.parameter(
+            _FEATURE, "channels", channels, "a number of channels, a list of them, or None"
+        )
     chosen = [index_of(_FEATURE, "channel", channel, count) for channel in channels]
     if not chosen:
         raise PlotError.no_rows(_FEATURE, "channels=[]")

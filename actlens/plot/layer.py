@@ -59,7 +59,7 @@ def drawable(layer: LayerLike, feature: str) -> Drawable:
         try:
             array = np.asarray(layer)
         except (TypeError, ValueError, RuntimeError) as error:  # unequal rows, a tensor with a gradient
-            raise PlotError.not_an_array(feature, "the layer", layer, error) from error
+            raise PlotError.not_an_array(f"{feature}: layer", layer, error) from error
         shape = array.shape
         found = Drawable(feature, "", shape, (), np.arange(shape[0] if shape else 0), {}, array)
     if len(shape) < 2 or 0 in shape:

@@ -80,6 +80,7 @@ def scatter(
     chosen = _components(embedding, components)
     points = embedding.points[:, chosen].astype(np.float64)  # its limits are padded: float32 may overflow
     _check_style(size, alpha)
+    ours = ax is None
     ax = _axes(ax, flat=len(chosen) == 2)
     order = np.random.default_rng(0).permutation(len(points))
     style: dict[str, Any] = {
@@ -95,20 +96,31 @@ def scatter(
         _any(ax).scatter(*drawn, color=colors.SINGLE, **style)
     else:
         name, values = colors.column_values(color, embedding.columns, len(points))
-        _draw(ax, drawn, values[order], style, name if legend else None)
+        beside = (
+            0.93 if embedding.method in ("tsne", "umap") else 1.06
+        )  # of a 3-D box without and with labels
+        _draw(ax, drawn, values[order], style, name if legend else None, beside=beside)
     _decorate(ax, embedding, chosen)
     canvas.set_title(ax, title if title is not None else _title(embedding))
+    if ours and ax.name == "3d":
+        canvas.room_for_legend(ax)
     return ax
 
 
-def _draw(ax: Any, points: Array, values: Array, style: dict[str, Any], name: str | None) -> None:
-    """Draw points (k, samples) by values (samples,); `name` is None for no legend."""
+def _draw(
+    ax: Any, points: Array, values: Array, style: dict[str, Any], name: str | None, *, beside: float
+) -> None:
+    """Draw points (k, samples) by values (samples,).
+
+    `name` is None for no legend; `beside` is where it begins in 3-D, in widths of the Axes.
+    """
     if colors.is_categorical(values):
         found = colors.classes(values)
         ax.scatter(*points, c=np.asarray(found.colors)[found.codes].tolist(), **style)
         if name is not None:
-            right = 1.02 if ax.name != "3d" else 1.1  # past the z axis's label
-            canvas.legend(ax, found, name, loc="upper left", bbox_to_anchor=(right, 1.0))
+            flat = ax.name != "3d"
+            loc, place = ("upper left", (1.02, 1.0)) if flat else ("center left", (beside, 0.5))
+            canvas.legend(ax, found, name, loc=loc, bbox_to_anchor=place)
         return
     numbers = colors.as_float(_FEATURE, values)
     scale = colors.column_scale(numbers)
@@ -132,7 +144,7 @@ def _components(embedding: Embedding, components: Sequence[int] | None) -> list[
         if count not in (2, 3):
             raise PlotError.dimensions(count)
         return list(range(count))
-    if not isinstance(components, (Sequence, np.ndarray)):
+    if not hasattr(components, "__len__"):
         allowed = "2 or 3 numbers of components, e.g. (0, 1)"
         raise PlotError.parameter(_FEATURE, "components", components, allowed)
     if len(components) not in (2, 3):
@@ -151,7 +163,10 @@ def _check_style(size: object, alpha: object) -> None:
 
 def _axes(ax: Axes | None, *, flat: bool) -> Axes:
     if ax is None:
-        return canvas.new_axes((6.0, 4.5), None if flat else "3d")
+        made = canvas.new_axes((6.0, 4.5), None if flat else "3d")
+        if not flat:
+            made.set_anchor("W")  # it is a square in a wide figure: the room is for the legend
+        return made
     canvas.check_axes(ax, _FEATURE, flat=flat)
     return ax
 

@@ -54,7 +54,8 @@ def save(embedding: Embedding, path: str | os.PathLike[str]) -> None:
     text = json.dumps(about, ensure_ascii=False)
     if len(text) > _ABOUT_BYTES:
         raise ReduceError.cannot_write(
-            path, f"its parameters and column names take {len(text):,} characters; {_ABOUT_BYTES:,} can be read"
+            path,
+            f"its parameters and column names take {len(text):,} characters; {_ABOUT_BYTES:,} can be read",
         )
     # Not save_file: it makes the file 0600 whatever the umask.
     try:
@@ -186,7 +187,7 @@ def _read(tensors: dict[str, Array], name: str | None) -> Array:
         return tensors[_key(name)]
     data, offsets = tensors[_key(name, ".utf8")], tensors[_key(name, ".offsets")]
     said = "ids" if name is None else name
-    if (data.dtype, data.ndim, offsets.dtype, offsets.ndim) != (np.uint8, 1, np.int64, 1):
+    if data.dtype != np.uint8 or offsets.dtype != np.int64 or data.ndim != 1 or offsets.ndim != 1:
         raise ReduceError.bad_column(said, "has text that is not uint8 with int64 offsets")
     fits = len(offsets) and offsets[0] == 0 and offsets[-1] == len(data)
     if not fits or (offsets[1:] < offsets[:-1]).any():  # not their difference, which may overflow

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Moments:
     """Sums of rows x, taken about a fixed `shift` (features,).

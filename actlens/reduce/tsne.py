@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -88,7 +87,7 @@ def tsne(  # noqa: PLR0913  scikit-learn's own parameters
     ------
     ReduceError
         Not (samples, features) of finite numbers; a perplexity too large for the samples; equal rows; a
-        metric that scikit-learn does not know or that needs more than rows; an init that is not finite.
+        metric that the engine does not know or that needs more than rows; an init that is not finite.
     MissingDependency
         The engine is not installed.
     """
@@ -106,12 +105,20 @@ def tsne(  # noqa: PLR0913  scikit-learn's own parameters
         "n_jobs": _threads(n_jobs, rows.shape[0]),
     }
     chosen = _engine(engine, rows.shape[0], n_components)
+    if metric == "precomputed":
+        raise ReduceError.metric(_FEATURE, metric, "distances are not (samples, features).")
     iterations = chosen.iterations if max_iter is None else max_iter
     iterations = neighbors.count_of(_FEATURE, "max_iter", iterations, _EARLY)
     library = chosen.library(rows.shape[0], engine)  # missed before the work, not after it
     ready = neighbors.prepare(rows, metric, pca_components)
-    _try_metric(metric, ready.x)
-    points = chosen.run(library, ready.x, _start(init, ready.x, n_components, seed), iterations, options)
+    beginning = _start(init, ready.x, n_components, seed)
+    try:
+        points = chosen.run(library, ready.x, beginning, iterations, options)
+    except (ValueError, TypeError, KeyError) as error:
+        if metric == "euclidean":
+            raise
+        # All else is checked above: the engine is the one who knows its metrics.
+        raise ReduceError.metric(_FEATURE, metric, error) from error
     recorded = {
         "max_iter": iterations,
         "init": init,
@@ -196,31 +203,13 @@ def _start(init: str | Array, x: Array, n_components: int, seed: int | None) -> 
         if bad:  # the tree of scikit-learn would read beyond its memory
             raise ReduceError.bad_start(_FEATURE, f"has NaN, inf or more than 3.4e38 in {bad} of its rows")
         return points
-    if not isinstance(init, str):
-        allowed = "'pca', 'random' or a numpy array (samples, n_components)"
-        raise ReduceError.parameter(_FEATURE, "init", type(init), allowed)
     if init == "pca":
         return neighbors.start(x, n_components, seed, _FEATURE)
     if init == "random":
         return np.random.default_rng(seed).normal(0.0, 1e-4, shape).astype(np.float32)
-    raise ReduceError.parameter(_FEATURE, "init", init, "'pca', 'random' or an array (samples, n_components)")
-
-
-def _try_metric(metric: str, x: Array) -> None:
-    """Look for neighbours among a few rows: scikit-learn is the one who knows its metrics.
-
-    Raises ReduceError with its reason, before the work and for both engines.
-    """
-    if metric == "precomputed":
-        raise ReduceError.metric(_FEATURE, metric, "distances are not (samples, features).")
-    search = need("sklearn.neighbors", feature=_FEATURE, package=_SKLEARN, extra="tsne")
-    few = x[:8]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the engine says it again
-            search.NearestNeighbors(n_neighbors=2, metric=metric).fit(few).kneighbors(few)
-    except (ValueError, TypeError, KeyError) as error:
-        raise ReduceError.metric(_FEATURE, metric, error) from error
+    shown: object = init if type(init) is str else type(init)  # a list of 10,000 rows is no message
+    allowed = "'pca', 'random' or an array of numpy (samples, n_components)"
+    raise ReduceError.parameter(_FEATURE, "init", shown, allowed)
 
 
 def _threads(n_jobs: int | None, samples: int) -> int:
