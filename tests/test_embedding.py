@@ -285,6 +285,12 @@ class TestFile:
             embedding(parameters={"a": "x" * (1 << 20)}).save(tmp_path / "z")
         assert not os.listdir(tmp_path)
 
+    @pytest.mark.parametrize("changes", [{"layer": "\ud800"}, {"columns": {"\ud800": np.arange(4)}}])
+    def test_half_a_character(self, tmp_path, changes):
+        with pytest.raises(ReduceError, match="a name or parameter is no valid Unicode"):
+            embedding(**changes).save(tmp_path / "z")
+        assert not os.listdir(tmp_path)
+
     @pytest.mark.parametrize("path", [None, 3, b"z", "", "a\0b", ["z"]])
     def test_no_path(self, path):
         with pytest.raises(
