@@ -61,7 +61,7 @@ class Recorder:
         sample: Sample = 1.0,
         seed: int = 0,
         dtype: str | None = None,
-        shard_bytes: int = 256 << 20,
+        shard_bytes: int = 64 << 20,
         durability: Durability = "fsync",
         resume: bool = False,
         rank: int = 0,

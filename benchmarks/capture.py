@@ -27,6 +27,7 @@ LAYERS = ["layer1", "layer2", "layer3", "layer4"]
 SIZES = {"resnet18": (32, 3, 64, 64), "mlp": (256, 256)}  # one batch
 
 
+LARGE = "actlens 256 MiB shards"
 TORCHLENS_BATCH = 32  # as resnet18's batch
 
 
@@ -71,6 +72,24 @@ def hooks_np_save(model, batches, out: Path) -> None:
 
     def keep(name, value):
         np.save(out / f"{name}-{counts[name]}.npy", value.numpy())
+        counts[name] += 1
+
+    _hooked(model, batches, keep)
+
+
+def hooks_np_save_durable(model, batches, out: Path) -> None:
+    """As hooks_np_save, each file synced to the disk, as actlens does by default."""
+    import os
+
+    import numpy as np
+
+    counts = dict.fromkeys(LAYERS, 0)
+
+    def keep(name, value):
+        with (out / f"{name}-{counts[name]}.npy").open("wb") as file:
+            np.save(file, value.numpy())
+            file.flush()
+            os.fsync(file.fileno())
         counts[name] += 1
 
     _hooked(model, batches, keep)
@@ -132,6 +151,7 @@ def actlens_record(model, batches, out: Path, **options) -> None:
 METHODS: dict[str, Callable] = {
     "bare": bare,
     "hooks+np.save": hooks_np_save,
+    "hooks+np.save+fsync": hooks_np_save_durable,
     "hooks+pickle": hooks_pickle,
     "hooks+h5py": hooks_h5py,
     "torchvision+np.save": torchvision_np_save,
@@ -227,14 +247,14 @@ def _ratio(results: list[dict[str, float]], base: list[dict[str, float]]) -> str
 def memory(model_name: str) -> None:
     """Print the peak memory of actlens.record by the number of rows."""
     print(f"\n{model_name}: peak private memory beyond the start, MiB\n")
-    print("| rows | shards of 256 MiB | of 32 MiB |")
+    print("| rows | shards of 64 MiB (default) | of 256 MiB |")
     print("|---|---|---|")
     for rows in (1000, 3000, 10_000):
-        peaks = [_child(method, model_name, rows) for method in ("actlens", "actlens small shards")]
+        peaks = [_child(method, model_name, rows) for method in ("actlens", LARGE)]
         print(f"| {rows} | " + " | ".join(f"{peak['peak']:.0f}" if peak else "–" for peak in peaks) + " |")
 
 
-METHODS["actlens small shards"] = lambda *a: actlens_record(*a, shard_bytes=32 << 20)
+METHODS[LARGE] = lambda *a: actlens_record(*a, shard_bytes=256 << 20)
 
 
 def main() -> None:
@@ -253,7 +273,7 @@ def main() -> None:
         for model_name in [options.model] if options.model else SIZES:
             memory(model_name)
     else:
-        methods = options.methods or [name for name in METHODS if name != "actlens small shards"]
+        methods = options.methods or [name for name in METHODS if name != LARGE]
         for model_name, rows in {"resnet18": 1024, "mlp": 16_384}.items():
             if options.model in {None, model_name}:
                 compare(methods, model_name, options.rows or rows, options.rounds)
