@@ -82,8 +82,7 @@ class Writer:
             self._made.append(self.path / index.MANIFEST)
             self._lock_or_refuse()
             return fresh
-        mine = [path for path in paths if path.startswith(f"{index.SHARDS}/{self._rank:05d}-")]
-        if not resume and (self._rank == 0 or mine):
+        if not resume:
             raise RecordingExists.recording(self.path)
         self._lock_or_refuse()
         self.before = index.open_shards(self.path, paths, recording=known.recording)
