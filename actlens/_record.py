@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, overload
 
 from actlens._capture import Forward, capture
 from actlens.batches import BatchReader, Inputs, ModelBatch, sample_count
 from actlens.budget import Budget
-from actlens.errors import ArgumentError, BatchError, BudgetExceeded, ColumnError, RowsError
+from actlens.errors import ActlensError, ArgumentError, BatchError, BudgetExceeded, ColumnError, RowsError
 from actlens.recorder import Recorder
 from actlens.recording import Recording
 from actlens.recording import open as open_recording
@@ -133,10 +133,16 @@ class _Run:
             self._forward.backend.inference(model, self._forward) as forward,
             _progress_bar(self._recorder.path.name, progress) as advance,
         ):
-            for batch in batches:
-                read = reader.read(batch)
-                self._one(forward, read, None if self._checked else sample_count(batches, read))
-                advance(read.rows, sample_count(batches, read))
+            try:
+                for batch in batches:
+                    read = reader.read(batch)
+                    total = sample_count(batches, read)
+                    self._one(forward, read, total)
+                    advance(read.rows, total)
+            except BaseException:
+                with suppress(ActlensError):  # an open Recorder may go on, and this batch was good
+                    self._finish()
+                raise
             self._finish()
 
     def _one(self, forward: Callable[..., Any], batch: ModelBatch, total: int | None) -> None:
@@ -151,13 +157,20 @@ class _Run:
             raise RowsError.not_the_batch(rows, batch.rows)
         started = self._recorder.start(acts, **columns)
         if not self._checked:
-            self._budget.check(self._recorder.row_bytes, total, self._recorder.fraction)
-            self._checked = True
+            self._check_budget(started, total)
         self._finish()
         self._under_way = started
         if not self._budget.check_so_far(self._recorder.row_bytes, self._recorder.total_rows):
             self._recorder.flush()
             raise BudgetExceeded.reached(self._recorder.total_rows, str(self._budget))
+
+    def _check_budget(self, started: Started, total: int | None) -> None:
+        try:
+            self._budget.check(self._recorder.row_bytes, total, self._recorder.fraction)
+        except BudgetExceeded:
+            self._recorder.drop(started)
+            raise
+        self._checked = True
 
     def _finish(self) -> None:
         started, self._under_way = self._under_way, None

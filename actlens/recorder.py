@@ -162,13 +162,21 @@ class Recorder:
                 if self._dtype is not None:
                     arrays = {key: narrowed(array, self._dtype, key) for key, array in arrays.items()}
             except BaseException:
-                self._take_back(started)
+                self.drop(started)
                 raise
             assert self._buffer is not None and self._schema is not None  # noqa: S101, PT018 - of start()
             for tensors, rows in self._buffer.add(arrays, batch.kept_columns(), len(batch.kept)):
                 self._writer.commit(self._schema, tensors, rows)
             self._kept += len(batch.kept)
             return len(batch.kept)
+
+    def drop(self, started: Started) -> None:
+        """Undo `start`, so that a batch that will not be finished leaves nothing behind."""
+        with self._lock:
+            self._books.forget(started.batch, first=started.first)
+            self._seen -= started.batch.rows
+            if started.first:
+                self._schema, self._buffer = None, None
 
     def skip(self, rows: int, /, *, id: Any = None, **columns: Any) -> bool:
         """Pass over a batch of which nothing would be kept, before its forward; say whether it was."""
@@ -279,13 +287,6 @@ class Recorder:
         self._provenance |= framework_of(acts) | {"ids": "given" if batch.given_ids else "numbered"}
         if not self._writer.before:
             self._writer.origin = make_origin(self._choices, self._provenance)
-
-    def _take_back(self, started: Started) -> None:
-        """Undo `start`, so that a batch that failed on its way leaves nothing behind."""
-        self._books.forget(started.batch, first=started.first)
-        self._seen -= started.batch.rows
-        if started.first:
-            self._schema, self._buffer = None, None
 
     def _go_on(self) -> None:
         """Take over from the shards that are there: their schema, their ids, and the choices made then."""

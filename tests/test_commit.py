@@ -114,6 +114,24 @@ def test_after_a_failure_every_further_write_says_so(tmp_path, monkeypatch):
     assert actlens.open(tmp_path / "r").ids.tolist() == list(range(600))
 
 
+def test_a_failure_that_is_not_the_disks_ends_the_writing_too(tmp_path, monkeypatch):
+    def out_of_memory(*_args, **_kwargs):
+        raise MemoryError("no more")
+
+    with pytest.raises(MemoryError, match="no more"):
+        with Recorder(tmp_path / "r") as rec:
+            rec.write(A)
+            rec.flush()
+            with monkeypatch.context() as patch:
+                patch.setattr("actlens.writing.writer.write_shard", out_of_memory)
+                rec.write(A)
+                with pytest.raises(MemoryError):
+                    rec.flush()
+            rec.write(A)
+            rec.flush()
+    assert actlens.open(tmp_path / "r").rows == 300
+
+
 def _full(*_args):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -422,3 +422,14 @@ def test_a_budget_counts_the_rows_of_earlier_attempts(tmp_path):
     actlens.record(model, iter(batches[:3]), tmp_path / "r", **options)
     with pytest.raises(BudgetExceeded, match="is used up after 40 rows"):
         actlens.record(model, iter(batches), tmp_path / "r", **options, resume=True)
+
+
+def test_a_recorder_goes_on_after_a_bad_batch_without_losing_a_good_one(tmp_path, model, x):
+    with actlens.Recorder(tmp_path / "r") as rec:
+        with pytest.raises(BatchError, match="cannot tell how many samples"):
+            actlens.record(model, [x[:10], x[10:20], "nonsense"], rec, layers=LAYERS)
+        assert rec.rows == 20
+        with pytest.raises(BudgetExceeded, match="budget= allows 30 B"):
+            actlens.record(model, [x[20:]], rec, layers=LAYERS, budget="30 B")
+        actlens.record(model, [x[20:]], rec, layers=LAYERS)
+    check(actlens.open(tmp_path / "r"), model, x)

@@ -42,7 +42,7 @@ class Writer:
         self._seq = 0
         self._last: Committed | None = None
         self._committed_rows = 0
-        self._failure: WriteFailed | None = None
+        self._failure: Exception | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="actlens-writer")
         self._job: Future[None] | None = None
         self.before: list[Shard] = []
@@ -55,11 +55,6 @@ class Writer:
             self._unlock()
             raise
         self.recording, self.origin = found.recording, found.origin
-
-    @property
-    def rows(self) -> int:
-        """Rows that this writer has committed."""
-        return self._committed_rows
 
     def _claim(self, origin: Origin, *, resume: bool) -> index.Manifest:
         """Make the recording, or join it; nothing that is there is touched."""
@@ -164,13 +159,15 @@ class Writer:
         Raises:
             WriteFailed: it could not be.
         """
-        job, self._job = self._job, None
-        if job is not None:
+        if self._job is not None:
             try:
-                job.result()
+                self._job.result()
             except OSError as error:
                 self._failure = WriteFailed.shard(self.path, self._committed_rows + self.rows_before, error)
                 self._failure.__cause__ = error
+            except Exception as error:  # out of memory, say: the sequence has a gap, nothing may follow
+                self._failure = error
+            self._job = None  # not before: Ctrl-C while waiting must not lose what the job has to say
         if self._failure is not None:
             raise self._failure
 
@@ -191,7 +188,7 @@ class Writer:
 
     def abandon(self) -> None:
         """End without sealing. What is committed stays; where nothing is, nothing is left behind."""
-        with contextlib.suppress(WriteFailed):
+        with contextlib.suppress(Exception):  # said already, or about to be
             self.wait()
         self._pool.shutdown()
         self._unlock()
