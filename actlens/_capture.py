@@ -104,6 +104,8 @@ class Forward:
         report = activations.report
         if report is None:
             return
+        if report.met:
+            self.selection.check_names(self.model_name, dict.fromkeys(report.met, ()))
         if report.never_fired:
             raise LayerNeverFired.of(self.model_name, report.never_fired)
         if not report.calls and not activations:

@@ -79,6 +79,7 @@ class Report:
     `layers`: key → type, shape, dtype, axes, as captured (after the transform), in the order of the
     forward. `calls`: how often each layer fired. `never_fired`: selected layers that did not, with the
     reason where it is known. `skipped`: values that were not asked for (''), or are not arrays (type).
+    `met`: all layers of the forward, selected or not, where they are not known before it.
     """
 
     layers: dict[str, LayerInfo]
@@ -86,6 +87,7 @@ class Report:
     never_fired: dict[str, str]
     skipped: dict[str, str]
     notes: tuple[str, ...] = ()
+    met: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Give a table: key, type, shape, dtype, axes, calls."""
@@ -115,6 +117,21 @@ class Activations(dict[str, Any]):
         self.report = report
 
 
+class Leaves(dict[str, Any]):
+    """What a layer returned, taken apart already: suffix as in keys → leaf."""
+
+
+def arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any], is_array: Callable[[Any], bool]) -> Any:
+    """Give what goes into a layer: a single array as itself, else a dict by index and by name.
+
+    >>> arguments((1,), {}, lambda leaf: True), arguments((1, 2), {"mask": 3}, lambda leaf: True)
+    (1, {0: 1, 1: 2, 'mask': 3})
+    """
+    if len(args) == 1 and not kwargs and is_array(args[0]):
+        return args[0]
+    return {**dict(enumerate(args)), **kwargs}
+
+
 def leaves(value: Any, is_array: Callable[[Any], bool]) -> Iterator[tuple[str, Any]]:
     """Walk what a layer returned; give `(suffix, leaf)` with suffixes as in keys.
 
@@ -123,6 +140,9 @@ def leaves(value: Any, is_array: Callable[[Any], bool]) -> Iterator[tuple[str, A
     >>> list(leaves((1, {"h": 2}), lambda leaf: isinstance(leaf, int)))
     [('[0]', 1), ('[1][h]', 2)]
     """
+    if isinstance(value, Leaves):
+        yield from value.items()
+        return
     for name, child in _children(value, is_array):
         if name is None:
             yield "", child
@@ -192,6 +212,7 @@ class Tape:
         self._expected: dict[str, str] = {}
         self._calls: dict[str, int] = {}
         self._skipped: dict[str, str] = {}
+        self._met: dict[str, None] = {}
         self._layers: dict[str, Layer] = {}
         self._axes: dict[str, Axes | None] = {}
         self.arrays: dict[str, Any] = {}
@@ -199,6 +220,10 @@ class Tape:
     def expect(self, name: str, why_not: str = "") -> None:
         """Say that `path` or `path@input` is listened to; `why_not` is why it will not fire, if known."""
         self._expected[name] = why_not
+
+    def meet(self, path: str) -> None:
+        """Say that there is a layer, where a framework knows its layers only in the call."""
+        self._met[path] = None
 
     def input(self, layer: Layer, value: Any) -> None:
         """Take what goes into a call of a layer."""
@@ -241,7 +266,8 @@ class Tape:
             for key, array in arrays.items()
         }
         never = {name: why for name, why in self._expected.items() if name not in self._calls}
-        return Activations(arrays, named, Report(infos, dict(self._calls), never, self._skipped, notes))
+        report = Report(infos, dict(self._calls), never, self._skipped, notes, tuple(self._met))
+        return Activations(arrays, named, report)
 
 
 def _unnamed(_suffix: str, _array: Any) -> None:

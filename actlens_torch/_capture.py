@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from actlens.activations import INPUT, Activations, Layer, Selector, Tape
+from actlens.activations import INPUT, Activations, Layer, Selector, Tape, arguments
 from actlens.backend import Forward
 from actlens_torch._axes import axes_of
 from actlens_torch._modes import being_compiled, check_model, eager, scripted, slow_path
@@ -19,7 +19,7 @@ from actlens_torch._naming import Place, places
 from actlens_torch._padding import refuse_packing
 from actlens_torch._stop import Stopped, StopPlan
 from actlens_torch._threads import turn_of
-from actlens_torch._values import Keeper, arguments, is_array, opened
+from actlens_torch._values import Keeper, is_array, opened
 
 _SLOW_PATH_NOTE = (
     "the fast path of MultiheadAttention/TransformerEncoder was off for this call, because it does not call "
@@ -194,7 +194,7 @@ def _backward_id() -> int:
 def _input_hook(tape: Tape, layer: Layer, moment: _Moment) -> Callable[..., None]:
     def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if moment.counts(layer.path + INPUT):
-            tape.input(layer, arguments(args, kwargs))
+            tape.input(layer, opened(arguments(args, kwargs, is_array)))
             moment.fired(layer.path + INPUT)
 
     return hook

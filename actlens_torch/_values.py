@@ -52,13 +52,6 @@ def _items(value: Any) -> Iterable[tuple[object, Any]] | None:
     return None
 
 
-def arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Give what goes into a module: a single array as itself, else a dict by index and by name."""
-    if len(args) == 1 and not kwargs and isinstance(args[0], Tensor):
-        return args[0]
-    return opened({**dict(enumerate(args)), **kwargs})
-
-
 class Keeper:
     """Takes tensors for good: what the model does to them later does not show.
 

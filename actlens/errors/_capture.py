@@ -118,6 +118,23 @@ class CaptureError(ActlensError):
         )
 
     @classmethod
+    def bad_variables(cls, model: str, cause: BaseException) -> CaptureError:
+        """Variables of another module, or of another shape."""
+        why = str(cause).partition(" (https://")[0].splitlines()[0].rstrip(".")
+        return cls(
+            f"the variables given do not fit this {model}: {why}. "
+            f"Use those that this very module's init() or training gave."
+        )
+
+    @classmethod
+    def no_variables(cls, model: str, given: str, call: str) -> CaptureError:
+        """A module that is not bound, called without its variables."""
+        return cls(
+            f"this {model} is not bound to its variables, and the first argument is {given}, not variables. "
+            f"Call {call}, or use module.bind(variables) as the model."
+        )
+
+    @classmethod
     def not_called_yet(cls) -> CaptureError:
         """`forward.report` before the first call."""
         return cls("forward.report is known after a call: run forward(...) once first.")

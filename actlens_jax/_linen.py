@@ -1,0 +1,174 @@
+"""Flax Linen: modules are heard by an interceptor, values leave in the 'intermediates' collection.
+
+The collection is the one that lifted transformations already know (`variable_axes={'intermediates': 0}`);
+the names in it are our own, and are taken out again before anything is returned.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.errors
+import jax
+from flax import linen as nn
+from flax.core import scope as scopes
+
+from actlens.activations import Activations, Layer, Selector
+from actlens.errors import CaptureError, UncapturableValue, UnsupportedModel
+from actlens_jax._axes import axes_of
+from actlens_jax._hearing import Hearing
+from actlens_jax._memory import INNER, IN, MARK, OUT, Memory, Seen, Slot
+from actlens_jax._played import Model, played
+from actlens_jax._values import Shape
+
+COLLECTION = "intermediates"
+
+_SLOTS = frozenset({OUT, IN, OUT + INNER, IN + INNER, MARK})
+_FIT = (flax.errors.ScopeParamNotFoundError, flax.errors.ScopeParamShapeError, flax.errors.ScopeCollectionNotFound)
+_NUMBER = itertools.count()
+
+
+class LinenEars:
+    """Listens to a Linen module in one call of `apply`."""
+
+    def __init__(self, select: Selector) -> None:
+        self._select = select
+        self._memory = Memory(select)
+        # A part in nn.jit is compiled for what is mutable around it: a name of our own keeps it apart from
+        # what was compiled for another selection, or for none.
+        self._own = f"actlens-{next(_NUMBER)}"
+
+    def apply(
+        self,
+        module: nn.Module,
+        variables: Mapping[str, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        rngs: Any = None,
+    ) -> tuple[Any, Activations]:
+        """Call `module.apply` once; give what it gives, and what was captured."""
+        hearing = Hearing(self._memory)
+        mutable = kwargs.get("mutable", False)
+        wide = scopes.union_filters(mutable, [COLLECTION, self._own])
+        try:
+            with nn.intercept_methods(_interceptor(hearing)):
+                output, state = module.apply(variables, *args, **{"rngs": rngs, **kwargs, "mutable": wide})
+        except _FIT as error:
+            raise CaptureError.bad_variables(type(module).__name__, error) from error
+        except TypeError as error:
+            if not hearing.sown_inside:
+                raise
+            raise _in_a_branch(hearing.sown_inside[-1], error) from error
+        sown: dict[str, dict[Slot, Any]] = defaultdict(dict)
+        rest = _taken(state.get(COLLECTION, {}), "", sown)
+        acts = played(self._select, hearing, sown, Model(_shapes_in(variables), _lost, {}))
+        if mutable is False:
+            return output, acts
+        updates = {
+            name: rest if name == COLLECTION else value
+            for name, value in state.items()
+            if scopes.in_filter(mutable, name) and name != self._own
+        }
+        return (output, updates), acts
+
+
+def _interceptor(hearing: Hearing) -> Callable[..., Any]:
+    def intercept(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], context: Any) -> Any:
+        module = context.module
+        path = ".".join(module.path)
+        if not path or module.scope is None:
+            return function(*args, **kwargs)
+        if context.method_name != "__call__":
+            if context.method_name != "setup":
+                hearing.other_method(path, context.method_name)
+            return function(*args, **kwargs)
+        seen = Seen(Layer(path, type(module).__name__, axes_of(module)), _shapes(module))
+        with hearing.call(seen, _sow(module), args, kwargs) as returned:
+            output = function(*args, **kwargs)
+            returned.append(output)
+        return output
+
+    return intercept
+
+
+def _sow(module: nn.Module) -> Callable[[Slot, dict[str, Any]], bool]:
+    return lambda slot, payload: bool(module.sow(COLLECTION, slot, payload))
+
+
+def _shapes(module: nn.Module) -> tuple[Shape, ...]:
+    """Give the shapes of a module's own parameters, those of its children left out."""
+    assert module.scope is not None  # noqa: S101 - an intercepted module is bound
+    return _own_shapes(module.scope.variables().get("params", {}))
+
+
+def _own_shapes(params: Mapping[str, Any]) -> tuple[Shape, ...]:
+    return tuple(tuple(params[name].shape) for name in sorted(params) if hasattr(params[name], "shape"))
+
+
+def _shapes_in(variables: Mapping[str, Any]) -> Callable[[str], tuple[Shape, ...]]:
+    def shapes(path: str) -> tuple[Shape, ...]:
+        params: Any = variables.get("params", {})
+        for part in path.split("."):
+            params = params.get(part, {}) if isinstance(params, Mapping) else {}
+        return _own_shapes(params)
+
+    return shapes
+
+
+def _taken(state: Mapping[str, Any], path: str, sown: dict[str, dict[Slot, Any]]) -> dict[str, Any]:
+    """Move what is ours from a collection to `sown`; give what is left."""
+    rest = {}
+    for name, value in state.items():
+        if name in _SLOTS:
+            sown[path][name] = value
+        elif isinstance(value, Mapping):
+            inner = _taken(value, f"{path}.{name}" if path else name, sown)
+            if inner or not value:
+                rest[name] = inner
+        else:
+            rest[name] = value
+    return rest
+
+
+def _lost(path: str) -> str:
+    return (
+        f"it runs inside nn.scan, nn.vmap or nn.RNN, which drops what it does not know; add "
+        f"variable_axes={{'{COLLECTION}': 0}} to the transformation around {path!r} "
+        f"(nn.scan(…, variable_axes={{'params': 0, '{COLLECTION}': 0}}), nn.RNN(…, variable_axes={{'{COLLECTION}': 0}}))"
+    )
+
+
+def _in_a_branch(path: str, error: TypeError) -> UncapturableValue:
+    return UncapturableValue.of(
+        path,
+        f"a value inside a jax transformation that cannot pass it on ({str(error).splitlines()[0]})",
+        "If the model runs without capture, the layer is in nn.cond, nn.switch or nn.while_loop: "
+        "capture the layer that contains it, or call both branches and choose with jnp.where.",
+    )
+
+
+def is_bound(module: nn.Module) -> bool:
+    """Say whether a module has its variables."""
+    return module.scope is not None
+
+
+def unbound(module: nn.Module) -> tuple[nn.Module, Any, dict[str, jax.Array]]:
+    """Take a bound module apart: the module, its variables, its random number keys.
+
+    Raises:
+        UnsupportedModel: a call would change the bound variables, which a capture could not pass on.
+    """
+    assert module.scope is not None  # noqa: S101 - asked before
+    if module.scope.mutable not in (False, [], ()):
+        raise UnsupportedModel.hidden(
+            f"this {type(module).__name__}",
+            f"is bound with mutable={module.scope.mutable!r}: its calls change its variables",
+            "Capture the module itself: capture(module, layers)(variables, x, mutable=[…]).",
+        )
+    rngs = {name: rng.as_jax_rng() for name, rng in module.scope.rngs.items()}
+    plain, variables = module.unbind()
+    return plain, variables, rngs

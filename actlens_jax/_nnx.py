@@ -1,0 +1,184 @@
+"""Flax NNX: `__call__` of each module's class is wrapped for the time of one call.
+
+Each module gets a variable of our own for this time, and sows into it; a variable passes through nnx.jit,
+nnx.scan, nnx.vmap and nnx.remat like any other state of the module. The wrapper is found through the whole
+method resolution order: a subclass that inherits its `__call__` is heard too.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from flax import nnx
+
+from actlens.activations import INPUT, Activations, Layer, Selector
+from actlens.errors import UncapturableValue
+from actlens_jax._axes import axes_of
+from actlens_jax._hearing import Hearing
+from actlens_jax._memory import Memory, Seen, Slot
+from actlens_jax._naming import places
+from actlens_jax._played import Model, played
+from actlens_jax._values import Shape
+
+ATTRIBUTE = "actlens_sown"
+"""Where a module keeps what it sows during a call."""
+
+_MARK = "_actlens_wraps"
+_NUMBER = itertools.count()
+_LOCK = threading.RLock()  # classes belong to all threads: one call at a time is heard
+_HEARD: dict[int, Hearing] = {}
+
+
+class Sown(nnx.Intermediate[Any]):
+    """The variable: slot → what each call of the module gave. `path` and `ears` say whose it is."""
+
+
+class NNXEars:
+    """Listens to an NNX module in one call of it."""
+
+    def __init__(self, select: Selector) -> None:
+        self._select = select
+        self._memory = Memory(select)
+        self._number = next(_NUMBER)
+
+    def call(
+        self, model: nnx.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, Activations]:
+        """Call the model once; give its output, and what was captured."""
+        here = _here(model)
+        hearing = Hearing(self._memory)
+        found = {place.path: place.module for place in places(here)}
+        nodes = {path: vars(module).get("_pytree__nodes") for path, module in found.items()}
+        outside = {path: _shapes(module) for path, module in found.items()}
+        with _LOCK, _wrapped(found.values()):
+            _HEARD[self._number] = hearing
+            try:
+                for path, module in found.items():
+                    setattr(module, ATTRIBUTE, Sown({}, path=path, ears=self._number))
+                output = _called(here, args, kwargs, hearing)
+                sown = {path: dict(getattr(module, ATTRIBUTE).get_value()) for path, module in found.items()}
+            finally:
+                del _HEARD[self._number]
+                for path, module in found.items():
+                    _forget(module, nodes[path])
+        if here is not model:
+            _pass_on(here, model)
+        model_here = Model(lambda path: outside.get(path, ()), _lost, self._expected(found))
+        return output, played(self._select, hearing, sown, model_here)
+
+    def _expected(self, found: Mapping[str, nnx.Module]) -> dict[str, str]:
+        names = itertools.chain(found, (path + INPUT for path in found))
+        return {name: "" for name in names if self._memory.wants(name, inner=False)}
+
+
+def _called(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], hearing: Hearing) -> Any:
+    try:
+        return model(*args, **kwargs)
+    except (TypeError, ValueError) as error:
+        if not hearing.sown_inside:
+            raise
+        raise _not_passed(hearing.sown_inside[-1], error) from error
+
+
+@contextmanager
+def _wrapped(found: Iterable[nnx.Module]) -> Iterator[None]:
+    """Wrap the classes of modules, and give each back what it had."""
+    undo: list[tuple[Any, Any]] = []
+    try:
+        for cls in {type(module) for module in found}:
+            own = cls.__dict__.get("__call__")
+            if not hasattr(own, _MARK):  # of a capture around this one
+                undo.append((cls, own))
+                _set(cls, _wrapper(cls))
+        yield
+    finally:
+        for cls, own in undo:
+            _set(cls, own)
+
+
+def _set(cls: Any, call: Any) -> None:
+    if call is None:
+        del cls.__call__
+    else:
+        cls.__call__ = call
+
+
+def _wrapper(cls: Any) -> Any:
+    target = cls.__call__  # of the class itself, or inherited
+    target = getattr(target, _MARK, target)  # a parent may be wrapped already
+
+    @functools.wraps(target, updated=())
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        variable = vars(self).get(ATTRIBUTE)
+        hearing = _HEARD.get(variable.ears) if variable is not None else None
+        if hearing is None or type(self) is not cls:  # a subclass that calls super().__call__
+            return target(self, *args, **kwargs)
+        seen = Seen(Layer(variable.path, cls.__name__, axes_of(self)), _shapes(self))
+        with hearing.call(seen, _sow(variable), args, kwargs) as returned:
+            output = target(self, *args, **kwargs)
+            returned.append(output)
+        return output
+
+    setattr(call, _MARK, target)
+    return call
+
+
+def _sow(variable: Any) -> Any:
+    def sow(slot: Slot, payload: dict[str, Any]) -> bool:
+        content = variable.get_value()
+        variable.set_value({**content, slot: (*content.get(slot, ()), payload)})
+        return True
+
+    return sow
+
+
+def _here(model: nnx.Module) -> nnx.Module:
+    """Give the model itself, or its copy where a trace is under way that may not write on it."""
+    state = getattr(model, "_pytree__state", None)
+    if state is None or state.trace_state.is_valid():
+        return model
+    return nnx.merge(*nnx.split(model))
+
+
+def _pass_on(copy: nnx.Module, model: nnx.Module) -> None:
+    """Write back what a call changed; nnx refuses it, in its own words, where the plain call would be refused."""
+    before, after = (dict(nnx.to_flat_state(nnx.state(each))) for each in (model, copy))
+    if any(after[path].get_value() is not before[path].get_value() for path in after):
+        nnx.update(model, nnx.state(copy))
+
+
+def _shapes(module: nnx.Module) -> tuple[Shape, ...]:
+    held = vars(module)
+    params = (held[name] for name in sorted(held) if isinstance(held[name], nnx.Param))
+    return tuple(tuple(param.get_value().shape) for param in params if hasattr(param.get_value(), "shape"))
+
+
+def _forget(module: nnx.Module, nodes: Any) -> None:
+    """Take our name out of what a module remembers of its attributes."""
+    vars(module).pop(ATTRIBUTE, None)
+    now = vars(module).get("_pytree__nodes")
+    if now is not None and nodes is not None and set(now) - set(nodes) == {ATTRIBUTE}:
+        object.__setattr__(module, "_pytree__nodes", nodes)
+
+
+def _lost(path: str) -> str:
+    return (
+        "it runs in a copy that the model made of itself (nnx.split and nnx.merge inside jax.lax.scan, jax.vmap or "
+        f"jax.jit), which keeps what it gives; use nnx.scan, nnx.vmap or nnx.jit around {path!r}"
+    )
+
+
+def _not_passed(path: str, error: BaseException) -> UncapturableValue:
+    return UncapturableValue.of(
+        path,
+        f"a value inside a transformation that cannot pass it on ({str(error).splitlines()[0]})",
+        "If the model runs without capture, its nnx.scan or nnx.vmap gives only some kinds of state an axis "
+        "(add nnx.Intermediate: 0 to its nnx.StateAxes), or the layer is in nnx.cond: "
+        "capture the layer that contains it.",
+    )
+
