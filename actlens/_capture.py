@@ -104,10 +104,10 @@ class Forward:
         report = activations.report
         if report is None:
             return
-        if report.met:
-            self.selection.check_names(self.model_name, dict.fromkeys(report.met, ()))
         if report.never_fired:
             raise LayerNeverFired.of(self.model_name, report.never_fired)
+        if report.met:
+            self.selection.check_names(self.model_name, dict.fromkeys(report.met, ()))
         if not report.calls and not activations:
             raise NoLayerMatches.of(self.model_name, ", ".join(self.selection.describe()), [])
         not_arrays = {key: kind for key, kind in report.skipped.items() if kind}

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax.extend.core import get_opaque_trace_state
 
@@ -30,6 +31,7 @@ class Hearing:
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
         self.sown_inside: list[str] = []
+        self._inside: list[Any] = []
         self._calls: Counter[tuple[str, Slot]] = Counter()
         self._root = get_opaque_trace_state()
 
@@ -56,6 +58,10 @@ class Hearing:
         """Remember that another method than `__call__` was used, as a reason for not firing."""
         self.memory.methods.setdefault(path, method)
 
+    def never_left(self, array: Any) -> bool:
+        """Say whether a value is still the one inside of a transformation, which is over."""
+        return any(array is other for other in self._inside)
+
     def fired(self, path: str, slot: Slot) -> bool:
         """Say whether the module's Python ran in this call, in this slot."""
         return (path, slot) in self._calls
@@ -70,6 +76,8 @@ class Hearing:
         odd = {suffix: None if is_array(leaf) else leaf for suffix, leaf in found.items()}
         self.memory.suffixes.setdefault((path, slot), {}).update(odd)
         arrays = {suffix: leaf for suffix, leaf in found.items() if is_array(leaf)}
+        if inner:
+            self._inside.extend(leaf for leaf in arrays.values() if isinstance(leaf, jax.core.Tracer))
         carried = sow(slot, {suffix: (leaf, *_marks(len(leaf.shape))) for suffix, leaf in arrays.items()})
         if not carried:
             self.memory.lost[path, slot] = "not carried"

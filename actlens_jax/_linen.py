@@ -21,7 +21,7 @@ from actlens.errors import CaptureError, UncapturableValue, UnsupportedModel
 from actlens_jax._axes import axes_of
 from actlens_jax._hearing import Hearing
 from actlens_jax._memory import INNER, IN, MARK, OUT, Memory, Seen, Slot
-from actlens_jax._played import Model, played
+from actlens_jax._played import NOT_PASSED_ON, Model, played
 from actlens_jax._values import Shape
 
 COLLECTION = "intermediates"
@@ -62,7 +62,7 @@ class LinenEars:
         except TypeError as error:
             if not hearing.sown_inside:
                 raise
-            raise _in_a_branch(hearing.sown_inside[-1], error) from error
+            raise UncapturableValue.of(hearing.sown_inside[-1], *NOT_PASSED_ON) from error
         sown: dict[str, dict[Slot, Any]] = defaultdict(dict)
         rest = _taken(state.get(COLLECTION, {}), "", sown)
         acts = played(self._select, hearing, sown, Model(_shapes_in(variables), _lost, {}))
@@ -139,15 +139,6 @@ def _lost(path: str) -> str:
         f"it runs inside nn.scan, nn.vmap or nn.RNN, which drops what it does not know; add "
         f"variable_axes={{'{COLLECTION}': 0}} to the transformation around {path!r} "
         f"(nn.scan(…, variable_axes={{'params': 0, '{COLLECTION}': 0}}), nn.RNN(…, variable_axes={{'{COLLECTION}': 0}}))"
-    )
-
-
-def _in_a_branch(path: str, error: TypeError) -> UncapturableValue:
-    return UncapturableValue.of(
-        path,
-        f"a value inside a jax transformation that cannot pass it on ({str(error).splitlines()[0]})",
-        "If the model runs without capture, the layer is in nn.cond, nn.switch or nn.while_loop: "
-        "capture the layer that contains it, or call both branches and choose with jnp.where.",
     )
 
 

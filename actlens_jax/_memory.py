@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Iterator
 
 from actlens.activations import Layer, Selector
 from actlens_jax._values import Shape
@@ -20,7 +21,8 @@ IN: Slot = "@in"
 INNER = "~"
 MARK: Slot = "@mark"
 
-_MOST_STACKED = 256  # so many layers of one scan are told apart in a pattern before anything has run
+# so many layers of a scan, of a scan in a scan, and so on, are tried against a pattern before anything has run
+_MOST_STACKED = (256, 16, 4)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,14 +63,19 @@ class Memory:
         return self._order.get((path, slot, call), len(self._order))
 
 
-def _indexed(name: str) -> itertools.chain[str]:
-    parts = name.split(".")
-    return itertools.chain.from_iterable(
-        (".".join([*parts[:at], _with_index(parts[at], index), *parts[at + 1 :]]) for at in range(len(parts)))
-        for index in range(_MOST_STACKED)
-    )
+def _indexed(name: str) -> Iterator[str]:
+    """Give the names that a layer may get where scans around it are split, with every index."""
+    path, at, rest = name.partition("@")
+    parts = path.split(".")
+    for depth, most in enumerate(_MOST_STACKED, start=1):
+        for places in itertools.combinations(range(len(parts)), depth):
+            for indices in itertools.product(range(most), repeat=depth):
+                behind = dict(zip(places, indices, strict=True))
+                yield ".".join(_numbered(parts, behind)) + at + rest
 
 
-def _with_index(part: str, index: int) -> str:
-    stem, at, rest = part.partition("@")
-    return f"{stem}.{index}{at}{rest}"
+def _numbered(parts: list[str], behind: dict[int, int]) -> Iterator[str]:
+    for at, part in enumerate(parts):
+        yield part
+        if at in behind:
+            yield str(behind[at])

@@ -7,10 +7,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from actlens.activations import INPUT, Activations, Layer, Leaves, Selector, Tape
+from actlens.errors import UncapturableValue
 from actlens_jax._hearing import Hearing
 from actlens_jax._lifted import Entry, Level, Lifts, Payload, with_indices
 from actlens_jax._memory import IN, INNER, MARK, Memory, Seen, Slot
 from actlens_jax._values import Shape, is_array
+
+NOT_PASSED_ON = (
+    "a value inside a jax transformation that does not pass it on",
+    "The layer is called in a branch or a loop (cond, switch, while_loop, or jax.lax.scan and jax.vmap used "
+    "directly): capture the layer that contains it, use the transformation of flax (nn.scan, nnx.scan), or call "
+    "both branches and choose with jnp.where.",
+)
 
 Sown = Mapping[str, Mapping[Slot, Iterable[Payload]]]
 """path → slot → what each call of the module sowed there."""
@@ -34,6 +42,9 @@ def played(select: Selector, hearing: Hearing, sown: Sown, model: Model) -> Acti
         for slot, payloads in slots.items()
         for call, payload in enumerate(payloads, start=1)
     ]
+    for entry in entries:
+        if any(hearing.never_left(array) for array, *_ in entry.payload.values()):
+            raise UncapturableValue.of(entry.path, *NOT_PASSED_ON)
     tape = Tape(select, is_array=is_array, keep=select.transform)
     for name, why in model.expected.items():
         tape.expect(name, why)
