@@ -67,7 +67,9 @@ def capture(model: Any, layers: Layers, *, stop: bool = False) -> Forward:
     model_name = type(model).__name__
     known = backend.layers(model)
     if known:  # a Linen module without variables knows its layers only in the call
-        selection.check_names(model_name, {name: info.aliases for name, info in known.items()})
+        stacks = [name for name, info in known.items() if info.may_be_stack]
+        names = {name: info.aliases for name, info in known.items()}
+        selection.check_names(model_name, names, stacks)
     return Forward(backend, backend.capture(model, selection, stop=stop), selection, model_name)
 
 

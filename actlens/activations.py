@@ -1,36 +1,30 @@
-"""What one forward gave: the arrays, the names of their axes, and the report of what fired.
-
-The rule for keys is the same in every framework and lives here, in `Tape`:
-
-    path            the first call of a layer in one forward
-    path:2          its second call (never overwritten)
-    path@input      what went into it
-    path[0]         a leaf of an output that is a tuple; path[h] of a dict or a named tuple
-
-and together `path:2@input[hidden_states]`.
-"""
+"""What one forward gave: the arrays, the names of their axes, and the report of what fired."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from actlens.errors import CaptureError
 from actlens.format.dtypes import itemsize
+from actlens.keys import INPUT as INPUT
+from actlens.keys import Leaves as Leaves
+from actlens.keys import arguments as arguments
+from actlens.keys import indexed as indexed
+from actlens.keys import leaves as leaves
+from actlens.keys import numbered as numbered
 from actlens.table import bytes_text, text_table
 
 Axes = tuple[str, ...]
-INPUT = "@input"
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class LayerInfo:
     """One layer, or one of the things it returned.
 
     `shape` and `dtype` are those of the whole batch in a dry run, `None` when nothing ran; `axes` are
     names in stored order; `note` says what a user must know, e.g. why the layer is never called;
-    `aliases` are other paths to the same layer.
+    `aliases` are other paths to the same layer; `may_be_stack`: only a call can tell whether it is one layer,
+    or several that a loop runs through, `path.0`, `path.1`, ….
     """
 
     type: str
@@ -39,6 +33,7 @@ class LayerInfo:
     axes: Axes | None = None
     note: str = ""
     aliases: tuple[str, ...] = ()
+    may_be_stack: bool = False
 
 
 def layer_table(layers: Mapping[str, LayerInfo]) -> str:
@@ -115,56 +110,6 @@ class Activations(dict[str, Any]):
         super().__init__(arrays or {})
         self.axes = dict(axes or {})
         self.report = report
-
-
-class Leaves(dict[str, Any]):
-    """What a layer returned, taken apart already: suffix as in keys → leaf."""
-
-
-def arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any], is_array: Callable[[Any], bool]) -> Any:
-    """Give what goes into a layer: a single array as itself, else a dict by index and by name.
-
-    >>> arguments((1,), {}, lambda leaf: True), arguments((1, 2), {"mask": 3}, lambda leaf: True)
-    (1, {0: 1, 1: 2, 'mask': 3})
-    """
-    if len(args) == 1 and not kwargs and is_array(args[0]):
-        return args[0]
-    return {**dict(enumerate(args)), **kwargs}
-
-
-def leaves(value: Any, is_array: Callable[[Any], bool]) -> Iterator[tuple[str, Any]]:
-    """Walk what a layer returned; give `(suffix, leaf)` with suffixes as in keys.
-
-    Knows dicts (of every kind), named tuples, tuples, lists and dataclasses; everything else is a leaf.
-
-    >>> list(leaves((1, {"h": 2}), lambda leaf: isinstance(leaf, int)))
-    [('[0]', 1), ('[1][h]', 2)]
-    """
-    if isinstance(value, Leaves):
-        yield from value.items()
-        return
-    for name, child in _children(value, is_array):
-        if name is None:
-            yield "", child
-        else:
-            for suffix, leaf in leaves(child, is_array):
-                yield f"[{name}]{suffix}", leaf
-
-
-def _children(value: Any, is_array: Callable[[Any], bool]) -> Iterator[tuple[object, Any]]:
-    if is_array(value):
-        yield None, value
-    elif isinstance(value, Mapping):
-        yield from value.items()
-    elif isinstance(value, tuple) and hasattr(value, "_fields"):
-        yield from zip(value._fields, value, strict=True)
-    elif isinstance(value, (tuple, list)):
-        yield from enumerate(value)
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for field in dataclasses.fields(value):
-            yield field.name, getattr(value, field.name)
-    else:
-        yield None, value
 
 
 class Selector(Protocol):
@@ -272,15 +217,6 @@ class Tape:
 
 def _unnamed(_suffix: str, _array: Any) -> None:
     """Name the axes of an input: the layer before it knows them, this one does not."""
-
-
-def numbered(path: str, call: int) -> str:
-    """Name a call of a layer.
-
-    >>> numbered("rnn.cell", 1), numbered("rnn.cell", 2)
-    ('rnn.cell', 'rnn.cell:2')
-    """
-    return path if call == 1 else f"{path}:{call}"
 
 
 def describe(array: Any) -> tuple[tuple[int, ...], str]:

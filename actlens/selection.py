@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from actlens.activations import INPUT, Axes
+from actlens.activations import INPUT, Axes, indexed
 from actlens.errors import BadTransform, NoLayerMatches, SelectionError
 from actlens.transforms import EinopsTransform
 
@@ -157,10 +157,15 @@ class Selection:
         """Give pattern → transform as text, for the manifest."""
         return {rule.text: _text_of(given) for rule, given in self._rules}
 
-    def check_names(self, model: str, names: Mapping[str, Iterable[str]]) -> None:
-        """Refuse patterns that match none of the layers (name → its other names)."""
+    def check_names(
+        self, model: str, names: Mapping[str, Iterable[str]], stacks: Iterable[str] = ()
+    ) -> None:
+        """Refuse patterns that match none of the layers (name → its other names).
+
+        `stacks` are layers that a call may split; a pattern that names a part of one is left to the call.
+        """
         for rule, _ in self._rules:
-            if not rule.excludes and not any(rule.layer(name) or rule.layer(name + INPUT) for name in names):
+            if not rule.excludes and not (_any(rule, names) or any(_any(rule, indexed(name)) for name in stacks)):
                 if isinstance(rule, _Predicate):
                     raise NoLayerMatches.predicate(model, names)
                 raise NoLayerMatches.of(model, rule.text, names, _alias_hint(rule, names))
@@ -177,6 +182,10 @@ class Selection:
         if key not in self._decided:  # asked several times for every value of every forward
             self._decided[key] = next((rule for rule in reversed(self._rules) if rule[0].key(key)), None)
         return self._decided[key]
+
+
+def _any(rule: Pattern | _Predicate, names: Iterable[str]) -> bool:
+    return any(rule.layer(name) or rule.layer(name + INPUT) for name in names)
 
 
 def _layer_name(key: str) -> str:

@@ -33,13 +33,13 @@ class Hearing:
         self.sown_inside: list[str] = []
         self._inside: list[Any] = []
         self._calls: Counter[tuple[str, Slot]] = Counter()
-        self._root = get_opaque_trace_state()
+        self._root = _trace()
 
     @contextmanager
     def call(self, seen: Seen, sow: Sow, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[list[Any]]:
         """Hear one call of a module; what it returned is put into the list that is given."""
         path = seen.layer.path
-        inner = get_opaque_trace_state() != self._root
+        inner = _trace() != self._root
         (self.memory.inner if inner else self.memory.seen)[path] = seen
         if inner and is_batched((args, kwargs)):
             self.memory.batched.add(path)
@@ -81,6 +81,10 @@ class Hearing:
         carried = sow(slot, {suffix: (leaf, *_marks(len(leaf.shape))) for suffix, leaf in arrays.items()})
         if not carried:
             self.memory.lost[path, slot] = "not carried"
+
+
+def _trace() -> Any:
+    return get_opaque_trace_state()  # type: ignore[no-untyped-call]
 
 
 def _marks(rank: int) -> tuple[Any, Any]:

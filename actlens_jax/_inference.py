@@ -79,7 +79,8 @@ def _linen_step(model: nn.Module, forward: Forward) -> Callable[..., Activations
 
     def step(args: Any, kwargs: Any) -> Activations:
         _, variables, rngs = unbound(model)
-        return compiled(variables, rngs, args, kwargs)
+        acts: Activations = compiled(variables, rngs, args, kwargs)
+        return acts
 
     return step
 

@@ -28,7 +28,10 @@ def layers(model: Any, /, *args: Any, **kwargs: Any) -> dict[str, LayerInfo]:
     check_model(model)
     known = {place.path: place for place in places(model)} if isinstance(model, nnx.Module) else {}
     if not args and not kwargs:
-        return {path: LayerInfo(place.type, aliases=place.aliases) for path, place in known.items()}
+        return {
+            path: LayerInfo(place.type, aliases=place.aliases, may_be_stack=True)
+            for path, place in known.items()
+        }
     report = _dry(model, args, kwargs).report
     assert report is not None  # noqa: S101 - a tape always gives one
     infos = {key: _noted(info, known.get(re.split(r"[:\[]", key)[0])) for key, info in report.layers.items()}

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
 
-from actlens.activations import Layer, Selector
+from actlens.activations import Layer, Selector, indexed
 from actlens_jax._values import Shape
 
 Slot = str
@@ -20,9 +19,6 @@ OUT: Slot = "@out"
 IN: Slot = "@in"
 INNER = "~"
 MARK: Slot = "@mark"
-
-# so many layers of a scan, of a scan in a scan, and so on, are tried against a pattern before anything has run
-_MOST_STACKED = (256, 16, 4)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,7 +46,7 @@ class Memory:
     def wants(self, name: str, *, inner: bool) -> bool:
         """Say whether `path` or `path@input` was asked for; inside a transformation, with any index."""
         if (name, inner) not in self._decided:
-            names = itertools.chain([name], _indexed(name) if inner else [])
+            names = itertools.chain([name], indexed(name) if inner else [])
             self._decided[name, inner] = any(self._select.layer(each) for each in names)
         return self._decided[name, inner]
 
@@ -62,20 +58,3 @@ class Memory:
         """Give the place of a call; after all others where it is not known."""
         return self._order.get((path, slot, call), len(self._order))
 
-
-def _indexed(name: str) -> Iterator[str]:
-    """Give the names that a layer may get where scans around it are split, with every index."""
-    path, at, rest = name.partition("@")
-    parts = path.split(".")
-    for depth, most in enumerate(_MOST_STACKED, start=1):
-        for places in itertools.combinations(range(len(parts)), depth):
-            for indices in itertools.product(range(most), repeat=depth):
-                behind = dict(zip(places, indices, strict=True))
-                yield ".".join(_numbered(parts, behind)) + at + rest
-
-
-def _numbered(parts: list[str], behind: dict[int, int]) -> Iterator[str]:
-    for at, part in enumerate(parts):
-        yield part
-        if at in behind:
-            yield str(behind[at])

@@ -34,9 +34,14 @@ def places(model: nnx.Module) -> list[Place]:
         if place is not None:
             if path not in {place.path, *place.aliases}:
                 place.aliases = (*place.aliases, path)
-        elif callable(getattr(type(module), "__call__", None)):
+        elif _can_be_called(module):
             found[id(module)] = Place(path, module)
     return list(found.values())
+
+
+def _can_be_called(module: nnx.Module) -> bool:
+    # not getattr: a class that has no __call__ answers with its metaclass's, which makes instances
+    return any("__call__" in vars(base) for base in type(module).__mro__)
 
 
 def _walk(

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from flax import nnx
+from flax.errors import TraceContextError
 
 from actlens.activations import INPUT, Activations, Layer, Selector
 from actlens.errors import UncapturableValue
@@ -22,11 +23,12 @@ from actlens_jax._axes import axes_of
 from actlens_jax._hearing import Hearing
 from actlens_jax._memory import Memory, Seen, Slot
 from actlens_jax._naming import places
-from actlens_jax._played import Model, played
+from actlens_jax._played import NOT_PASSED_ON, Model, played
 from actlens_jax._values import Shape
 
-ATTRIBUTE = "actlens_sown"
-"""Where a module keeps what it sows during a call."""
+ATTRIBUTE = "to_nnx__actlens"
+"""Where a module keeps what it sows during a call. nnx.bridge.ToNNX hands the attributes that do not begin
+with `to_nnx__` to the Linen module inside it."""
 
 _MARK = "_actlens_wraps"
 _NUMBER = itertools.count()
@@ -82,7 +84,7 @@ def _called(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], hearing: 
     except (TypeError, ValueError) as error:
         if not hearing.sown_inside:
             raise
-        raise _not_passed(hearing.sown_inside[-1], error) from error
+        raise UncapturableValue.of(hearing.sown_inside[-1], *NOT_PASSED_ON) from error
 
 
 @contextmanager
@@ -131,7 +133,10 @@ def _wrapper(cls: Any) -> Any:
 def _sow(variable: Any) -> Any:
     def sow(slot: Slot, payload: dict[str, Any]) -> bool:
         content = variable.get_value()
-        variable.set_value({**content, slot: (*content.get(slot, ()), payload)})
+        try:
+            variable.set_value({**content, slot: (*content.get(slot, ()), payload)})
+        except TraceContextError:  # a copy that shares its variables with the model outside
+            return False
         return True
 
     return sow
@@ -168,17 +173,7 @@ def _forget(module: nnx.Module, nodes: Any) -> None:
 
 def _lost(path: str) -> str:
     return (
-        "it runs in a copy that the model made of itself (nnx.split and nnx.merge inside jax.lax.scan, jax.vmap or "
-        f"jax.jit), which keeps what it gives; use nnx.scan, nnx.vmap or nnx.jit around {path!r}"
+        "it runs in a transformation that does not pass on what it gives; with nnx.scan and nnx.vmap, give "
+        "nnx.Intermediate an axis (nnx.StateAxes({nnx.Intermediate: 0, ...: None}) instead of None); instead of "
+        f"nnx.merge inside jax.lax.scan, jax.vmap or jax.jit, use nnx.scan, nnx.vmap or nnx.jit around {path!r}"
     )
-
-
-def _not_passed(path: str, error: BaseException) -> UncapturableValue:
-    return UncapturableValue.of(
-        path,
-        f"a value inside a transformation that cannot pass it on ({str(error).splitlines()[0]})",
-        "If the model runs without capture, its nnx.scan or nnx.vmap gives only some kinds of state an axis "
-        "(add nnx.Intermediate: 0 to its nnx.StateAxes), or the layer is in nnx.cond: "
-        "capture the layer that contains it.",
-    )
-

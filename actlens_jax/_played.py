@@ -10,7 +10,7 @@ from actlens.activations import INPUT, Activations, Layer, Leaves, Selector, Tap
 from actlens.errors import UncapturableValue
 from actlens_jax._hearing import Hearing
 from actlens_jax._lifted import Entry, Level, Lifts, Payload, with_indices
-from actlens_jax._memory import IN, INNER, MARK, Memory, Seen, Slot
+from actlens_jax._memory import IN, INNER, MARK, OUT, Memory, Seen, Slot
 from actlens_jax._values import Shape, is_array
 
 NOT_PASSED_ON = (
@@ -47,7 +47,10 @@ def played(select: Selector, hearing: Hearing, sown: Sown, model: Model) -> Acti
             raise UncapturableValue.of(entry.path, *NOT_PASSED_ON)
     tape = Tape(select, is_array=is_array, keep=select.transform)
     for name, why in model.expected.items():
-        tape.expect(name, why)
+        slots = sown.get(name.removesuffix(INPUT), {})
+        slot = IN if name.endswith(INPUT) else OUT
+        if slot not in slots and slot + INNER not in slots:  # what fired may have other names: layers.0
+            tape.expect(name, why)
     _expect(tape, hearing, sown, model.lost)
     lifts = Lifts(entries, memory, model.shapes)
     shown = sorted(_emissions(entries, memory, lifts), key=lambda emission: emission.place)
@@ -112,8 +115,6 @@ def _expect(tape: Tape, hearing: Hearing, sown: Sown, lost: Callable[[str], str]
         if dropped or (path, slot) in memory.lost:
             elsewhere = any(other in sown.get(path, {}) for other in (slot + INNER, slot.removesuffix(INNER)))
             tape.expect(f"{name} in a transformation" if elsewhere else name, lost(path))
-        elif slot in sown.get(path, {}):
-            pass
     for path, method in memory.methods.items():
         if path not in memory.seen and path not in memory.inner and memory.wants(path, inner=False):
             tape.expect(path, f"its method {method!r} was called, not the module itself")
