@@ -17,6 +17,8 @@ from actlens.keys import numbered as numbered
 from actlens.table import bytes_text, text_table
 
 Axes = tuple[str, ...]
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class LayerInfo:
     """One layer, or one of the things it returned.

@@ -17,7 +17,7 @@ from typing import Any
 
 INPUT = "@input"
 
-# so many layers of one loop, of a loop in a loop, and so on, are tried against a pattern before anything has run
+# so many layers of a loop, of a loop in a loop, and so on, are tried against a pattern before a call
 _MOST_STACKED = (256, 16, 4)
 
 

@@ -24,7 +24,7 @@ class Filled:
 
 
 class Filler:
-    """Remembers the first full batch; says of each later one whether, and how, it is filled up to its size."""
+    """Remembers the first full batch; says of each later one whether, and how, it is filled up to it."""
 
     def __init__(self) -> None:
         self._full: list[Any] | None = None
@@ -52,7 +52,10 @@ class Filler:
 
     def _grow(self, arrays: Sequence[Any]) -> None:
         full = self._full or []
-        if any(len(a.shape) and len(b.shape) and a.shape[0] > b.shape[0] for a, b in zip(arrays, full, strict=True)):
+        if any(
+            len(a.shape) and len(b.shape) and a.shape[0] > b.shape[0]
+            for a, b in zip(arrays, full, strict=True)
+        ):
             self._full = list(arrays)
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from actlens.activations import INPUT, Axes, indexed
+from actlens.activations import Axes
+from actlens.keys import INPUT, indexed
 from actlens.errors import BadTransform, NoLayerMatches, SelectionError
 from actlens.transforms import EinopsTransform
 
@@ -157,15 +158,15 @@ class Selection:
         """Give pattern → transform as text, for the manifest."""
         return {rule.text: _text_of(given) for rule, given in self._rules}
 
-    def check_names(
-        self, model: str, names: Mapping[str, Iterable[str]], stacks: Iterable[str] = ()
-    ) -> None:
+    def check_names(self, model: str, names: Mapping[str, Iterable[str]], stacks: Iterable[str] = ()) -> None:
         """Refuse patterns that match none of the layers (name → its other names).
 
         `stacks` are layers that a call may split; a pattern that names a part of one is left to the call.
         """
         for rule, _ in self._rules:
-            if not rule.excludes and not (_any(rule, names) or any(_any(rule, indexed(name)) for name in stacks)):
+            if not rule.excludes and not (
+                _any(rule, names) or any(_any(rule, indexed(name)) for name in stacks)
+            ):
                 if isinstance(rule, _Predicate):
                     raise NoLayerMatches.predicate(model, names)
                 raise NoLayerMatches.of(model, rule.text, names, _alias_hint(rule, names))

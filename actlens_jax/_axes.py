@@ -45,7 +45,9 @@ def _convolution(module: Any) -> _Names:
 def _norm(module: Any) -> _Names:
     if getattr(module, "axis", -1) != -1:
         return lambda _suffix, _array: None
-    return lambda _suffix, array: {2: _UNIT, 3: _SPATIAL[1], 4: _SPATIAL[2], 5: _SPATIAL[3]}.get(len(array.shape))
+    return lambda _suffix, array: {2: _UNIT, 3: _SPATIAL[1], 4: _SPATIAL[2], 5: _SPATIAL[3]}.get(
+        len(array.shape)
+    )
 
 
 def _recurrent(module: Any) -> _Names:
@@ -62,7 +64,9 @@ def _rules(rule: _Rule, *names: str) -> dict[type, _Rule]:
 
 _RULES: dict[type, _Rule] = {
     **_rules(_by_rank(_UNIT, _TOKENS), "Dense", "Linear", "LayerNorm", "RMSNorm"),
-    **_rules(_by_rank(_TOKENS), "Embed", "MultiHeadAttention", "MultiHeadDotProductAttention", "SelfAttention"),
+    **_rules(
+        _by_rank(_TOKENS), "Embed", "MultiHeadAttention", "MultiHeadDotProductAttention", "SelfAttention"
+    ),
     **_rules(_by_rank(_UNIT), "Dropout"),
     **_rules(_convolution, "Conv", "ConvLocal", "ConvTranspose"),
     **_rules(_norm, "BatchNorm", "GroupNorm", "InstanceNorm"),

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import get_opaque_trace_state
 
-from actlens.activations import INPUT, arguments
+from actlens.keys import INPUT, arguments
 from actlens_jax._memory import IN, INNER, MARK, OUT, Memory, Seen, Slot
 from actlens_jax._values import is_array, is_batched, opened
 
@@ -36,7 +36,9 @@ class Hearing:
         self._root = _trace()
 
     @contextmanager
-    def call(self, seen: Seen, sow: Sow, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[list[Any]]:
+    def call(
+        self, seen: Seen, sow: Sow, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Iterator[list[Any]]:
         """Hear one call of a module; what it returned is put into the list that is given."""
         path = seen.layer.path
         inner = _trace() != self._root

@@ -68,7 +68,9 @@ def _refuse(key: str, array: Any) -> None:
         return
     if jnp.issubdtype(array.dtype, jax.dtypes.extended):
         raise UncapturableValue.of(
-            key, f"random number keys ({array.dtype})", "Give it a transform: layers={'…': jax.random.key_data}."
+            key,
+            f"random number keys ({array.dtype})",
+            "Give it a transform: layers={'…': jax.random.key_data}.",
         )
     if array.is_deleted():
         raise UncapturableValue.of(
@@ -82,4 +84,3 @@ def _refuse(key: str, array: Any) -> None:
             f"an array with parts on other hosts ({array.sharding})",
             "Gather it first: jax.experimental.multihost_utils.process_allgather(acts, tiled=True).",
         )
-

@@ -99,4 +99,7 @@ def _cut(acts: Activations, filled: Filled) -> Activations:
 
 
 def _alike(a: Activations, b: Activations) -> bool:
-    return all(bool(jnp.array_equal(a[key], b[key], equal_nan=jnp.issubdtype(a[key].dtype, jnp.inexact))) for key in a)
+    return all(
+        bool(jnp.array_equal(a[key], b[key], equal_nan=jnp.issubdtype(a[key].dtype, jnp.inexact)))
+        for key in a
+    )

@@ -11,7 +11,8 @@ import jax
 from flax import linen as nn
 from flax import nnx
 
-from actlens.activations import INPUT, Activations, Axes, LayerInfo
+from actlens.activations import Activations, Axes, LayerInfo
+from actlens.keys import INPUT
 from actlens_jax._capture import capture
 from actlens_jax._linen import is_bound
 from actlens_jax._models import check_model
@@ -65,7 +66,9 @@ def _forward(copy: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Activa
     return capture(copy, _Everything())(*args, **kwargs)[1]
 
 
-def _initialised(model: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Activations:
+def _initialised(
+    model: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Activations:
     keys = {name: jax.random.key(0) for name in ("params", "dropout")}
     variables = model.init(keys, *args, **kwargs)
     acts: Activations = forward(variables, *args, rngs={"dropout": keys["dropout"]}, **kwargs)[1]

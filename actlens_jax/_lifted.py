@@ -44,7 +44,9 @@ class Entry:
             axes = _added(two, three)
             arrays[suffix] = jnp.moveaxis(array, axes, range(len(axes))) if axes else array
             sizes = tuple(two.shape[axis] for axis in axes)
-        steps = [range(1) if mode == "batch" else range(size) for mode, size in zip(modes, sizes, strict=False)]
+        steps = [
+            range(1) if mode == "batch" else range(size) for mode, size in zip(modes, sizes, strict=False)
+        ]
         for index in itertools.product(*steps):
             where = tuple(
                 slice(None) if mode == "batch" else at for mode, at in zip(modes, index, strict=True)

@@ -20,14 +20,18 @@ from actlens.activations import Activations, Layer, Selector
 from actlens.errors import CaptureError, UncapturableValue, UnsupportedModel
 from actlens_jax._axes import axes_of
 from actlens_jax._hearing import Hearing
-from actlens_jax._memory import INNER, IN, MARK, OUT, Memory, Seen, Slot
+from actlens_jax._memory import IN, INNER, MARK, OUT, Memory, Seen, Slot
 from actlens_jax._played import NOT_PASSED_ON, Model, played
 from actlens_jax._values import Shape
 
 COLLECTION = "intermediates"
 
 _SLOTS = frozenset({OUT, IN, OUT + INNER, IN + INNER, MARK})
-_FIT = (flax.errors.ScopeParamNotFoundError, flax.errors.ScopeParamShapeError, flax.errors.ScopeCollectionNotFound)
+_FIT = (
+    flax.errors.ScopeParamNotFoundError,
+    flax.errors.ScopeParamShapeError,
+    flax.errors.ScopeCollectionNotFound,
+)
 _NUMBER = itertools.count()
 
 
@@ -138,7 +142,8 @@ def _lost(path: str) -> str:
     return (
         f"it runs inside nn.scan, nn.vmap or nn.RNN, which drops what it does not know; add "
         f"variable_axes={{'{COLLECTION}': 0}} to the transformation around {path!r} "
-        f"(nn.scan(…, variable_axes={{'params': 0, '{COLLECTION}': 0}}), nn.RNN(…, variable_axes={{'{COLLECTION}': 0}}))"
+        f"(nn.scan(…, variable_axes={{'params': 0, '{COLLECTION}': 0}}), "
+        f"nn.RNN(…, variable_axes={{'{COLLECTION}': 0}}))"
     )
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 
-from actlens.activations import Layer, Selector, indexed
+from actlens.activations import Layer, Selector
+from actlens.keys import indexed
 from actlens_jax._values import Shape
 
 Slot = str
@@ -57,4 +58,3 @@ class Memory:
     def place_of(self, path: str, slot: Slot, call: int) -> int:
         """Give the place of a call; after all others where it is not known."""
         return self._order.get((path, slot, call), len(self._order))
-

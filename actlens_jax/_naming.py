@@ -44,9 +44,7 @@ def _can_be_called(module: nnx.Module) -> bool:
     return any("__call__" in vars(base) for base in type(module).__mro__)
 
 
-def _walk(
-    node: Any, prefix: tuple[object, ...], above: tuple[int, ...]
-) -> Iterator[tuple[str, nnx.Module]]:
+def _walk(node: Any, prefix: tuple[object, ...], above: tuple[int, ...]) -> Iterator[tuple[str, nnx.Module]]:
     for name, child in _children(node):
         path = (*prefix, name)
         if id(child) in above:  # a module that holds itself

@@ -17,7 +17,8 @@ from typing import Any
 from flax import nnx
 from flax.errors import TraceContextError
 
-from actlens.activations import INPUT, Activations, Layer, Selector
+from actlens.activations import Activations, Layer, Selector
+from actlens.keys import INPUT
 from actlens.errors import UncapturableValue
 from actlens_jax._axes import axes_of
 from actlens_jax._hearing import Hearing
@@ -151,7 +152,7 @@ def _here(model: nnx.Module) -> nnx.Module:
 
 
 def _pass_on(copy: nnx.Module, model: nnx.Module) -> None:
-    """Write back what a call changed; nnx refuses it, in its own words, where the plain call would be refused."""
+    """Write back what a call changed; nnx refuses it where it would refuse the plain call."""
     before, after = (dict(nnx.to_flat_state(nnx.state(each))) for each in (model, copy))
     if any(after[path].get_value() is not before[path].get_value() for path in after):
         nnx.update(model, nnx.state(copy))
@@ -174,6 +175,7 @@ def _forget(module: nnx.Module, nodes: Any) -> None:
 def _lost(path: str) -> str:
     return (
         "it runs in a transformation that does not pass on what it gives; with nnx.scan and nnx.vmap, give "
-        "nnx.Intermediate an axis (nnx.StateAxes({nnx.Intermediate: 0, ...: None}) instead of None); instead of "
-        f"nnx.merge inside jax.lax.scan, jax.vmap or jax.jit, use nnx.scan, nnx.vmap or nnx.jit around {path!r}"
+        "nnx.Intermediate an axis (nnx.StateAxes({nnx.Intermediate: 0, ...: None}) instead of None); "
+        "instead of nnx.merge inside jax.lax.scan, jax.vmap or jax.jit, use nnx.scan, nnx.vmap or nnx.jit "
+        f"around {path!r}"
     )

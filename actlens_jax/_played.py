@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
 
-from actlens.activations import INPUT, Activations, Layer, Leaves, Selector, Tape
+from actlens.activations import Activations, Layer, Selector, Tape
+from actlens.keys import INPUT, Leaves
 from actlens.errors import UncapturableValue
 from actlens_jax._hearing import Hearing
 from actlens_jax._lifted import Entry, Level, Lifts, Payload, with_indices
@@ -15,8 +15,8 @@ from actlens_jax._values import Shape, is_array
 
 NOT_PASSED_ON = (
     "a value inside a jax transformation that does not pass it on",
-    "The layer is called in a branch or a loop (cond, switch, while_loop, or jax.lax.scan and jax.vmap used "
-    "directly): capture the layer that contains it, use the transformation of flax (nn.scan, nnx.scan), or call "
+    "The layer is called in a branch or a loop (cond, switch, while_loop, or jax.lax.scan and jax.vmap "
+    "used directly): capture the layer that contains it, use the transformation of flax (nn.scan, nnx.scan), or call "
     "both branches and choose with jnp.where.",
 )
 

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from actlens.activations import leaves
+from actlens.keys import leaves
 
 Shape = tuple[int, ...]
 

@@ -17,7 +17,8 @@ import torch.utils._pytree as pytree
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from actlens.activations import INPUT, Axes, LayerInfo, Report, Tape
+from actlens.activations import Axes, LayerInfo, Report, Tape
+from actlens.keys import INPUT
 from actlens.errors import UnsupportedModel
 from actlens_torch._capture import Ears
 from actlens_torch._inference import device_of, moved

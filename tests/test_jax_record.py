@@ -67,7 +67,9 @@ def batches(size: int) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("make", [linen, NNX])
-def test_a_data_set_is_recorded_in_evaluation_mode_with_one_trace(make: Callable[[], Any], tmp_path: Any) -> None:
+def test_a_data_set_is_recorded_in_evaluation_mode_with_one_trace(
+    make: Callable[[], Any], tmp_path: Any
+) -> None:
     model = make()
     expected = in_eval(model, X)
     TRACES.clear()
@@ -208,9 +210,7 @@ def test_the_axis_of_pmap_is_folded_back(axis_name: str | None, tmp_path: Any) -
     model = linen()
     module, variables = model.unbind()
     forward = actlens.capture(module, ["fc", "head"])
-    mapped = jax.pmap(
-        lambda v, x: forward(v, x, train=False), in_axes=(None, 0), axis_name=axis_name
-    )
+    mapped = jax.pmap(lambda v, x: forward(v, x, train=False), in_axes=(None, 0), axis_name=axis_name)
     output, acts = mapped(variables, X[:8].reshape(4, 2, WIDTH))
     assert output.shape == (4, 2, 2)
     expected = in_eval(model, X[:8])

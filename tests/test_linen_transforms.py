@@ -1,4 +1,4 @@
-"""Linen inside jax's and flax's transformations: nothing is dropped without a word, and every value is right."""
+"""Linen in the transformations of jax and flax: nothing is dropped in silence, every value is right."""
 
 from __future__ import annotations
 
@@ -62,9 +62,7 @@ def test_layers_of_a_scan_are_split(jit: bool) -> None:
     forward = actlens.capture(model, "layers.**")
     output, acts = jax.jit(forward)(X) if jit else forward(X)
     close(output, model(X))
-    assert list(acts) == [
-        key for at in range(LAYERS) for key in (f"layers.{at}.fc", f"layers.{at}[0]")
-    ]
+    assert list(acts) == [key for at in range(LAYERS) for key in (f"layers.{at}.fc", f"layers.{at}[0]")]
     for at, (fc, block) in enumerate(by_hand(model, X)):
         close(acts[f"layers.{at}.fc"], fc)
         close(acts[f"layers.{at}[0]"], block)
@@ -125,7 +123,9 @@ def test_a_scan_in_a_scan_has_two_indices() -> None:
     x = X
     for i in range(3):
         for j in range(2):
-            own = jax.tree.map(lambda leaf, i=i, j=j: leaf[i, j], model.variables["params"]["outer"]["inner"]["fc"])
+            own = jax.tree.map(
+                lambda leaf, i=i, j=j: leaf[i, j], model.variables["params"]["outer"]["inner"]["fc"]
+            )
             fc = x @ own["kernel"] + own["bias"]
             close(acts[f"outer.{i}.inner.{j}.fc"], fc)
             x = nn.relu(fc) + x
@@ -383,7 +383,9 @@ def test_unknown_names_list_what_there_is() -> None:
 
 
 def test_unbound_without_variables_says_what_to_call() -> None:
-    with pytest.raises(CaptureError, match=r"this Scanned is not bound.*ArrayImpl of shape \(2, 4\).*forward\(variables, x\)"):
+    with pytest.raises(
+        CaptureError, match=r"this Scanned is not bound.*ArrayImpl of shape \(2, 4\).*forward\(variables, x\)"
+    ):
         actlens.capture(Scanned(), "*")(X)
     with pytest.raises(CaptureError, match="a NoneType"):
         actlens.capture(Scanned(), "*")()

@@ -165,7 +165,11 @@ def test_steps_that_share_their_parameters_are_calls() -> None:
             self.cell = nnx.Linear(WIDTH, WIDTH, rngs=nnx.Rngs(0))
 
         def __call__(self, x: jax.Array) -> jax.Array:
-            @nnx.scan(in_axes=(nnx.StateAxes({nnx.Intermediate: 0, ...: None}), nnx.Carry), out_axes=nnx.Carry, length=3)
+            @nnx.scan(
+                in_axes=(nnx.StateAxes({nnx.Intermediate: 0, ...: None}), nnx.Carry),
+                out_axes=nnx.Carry,
+                length=3,
+            )
             def steps(cell: nnx.Linear, x: jax.Array) -> jax.Array:
                 return jnp.tanh(cell(x))
 
@@ -367,12 +371,13 @@ def test_a_branch_of_cond_is_an_error_with_the_cure() -> None:
 
 
 def test_what_is_no_module_says_what_to_give() -> None:
+    import optax
     from flax.training.train_state import TrainState
 
-    import optax
-
     state = TrainState.create(apply_fn=nn.Dense(2).apply, params={}, tx=optax.sgd(0.1))
-    with pytest.raises(UnsupportedModel, match=r"holds the parameters.*module.bind\({'params': state.params}\)"):
+    with pytest.raises(
+        UnsupportedModel, match=r"holds the parameters.*module.bind\({'params': state.params}\)"
+    ):
         actlens.capture(state, "*")
     with pytest.raises(UnsupportedModel, match="is an array, not a model"):
         actlens.capture(X, "*")
