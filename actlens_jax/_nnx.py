@@ -18,8 +18,8 @@ from flax import nnx
 from flax.errors import TraceContextError
 
 from actlens.activations import Activations, Layer, Selector
-from actlens.keys import INPUT
 from actlens.errors import UncapturableValue
+from actlens.keys import INPUT
 from actlens_jax._axes import axes_of
 from actlens_jax._hearing import Hearing
 from actlens_jax._memory import Memory, Seen, Slot

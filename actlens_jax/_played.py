@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from actlens.activations import Activations, Layer, Selector, Tape
-from actlens.keys import INPUT, Leaves
 from actlens.errors import UncapturableValue
+from actlens.keys import INPUT, Leaves
 from actlens_jax._hearing import Hearing
 from actlens_jax._lifted import Entry, Level, Lifts, Payload, with_indices
 from actlens_jax._memory import IN, INNER, MARK, OUT, Memory, Seen, Slot
@@ -15,9 +15,9 @@ from actlens_jax._values import Shape, is_array
 
 NOT_PASSED_ON = (
     "a value inside a jax transformation that does not pass it on",
-    "The layer is called in a branch or a loop (cond, switch, while_loop, or jax.lax.scan and jax.vmap "
-    "used directly): capture the layer that contains it, use the transformation of flax (nn.scan, nnx.scan), or call "
-    "both branches and choose with jnp.where.",
+    "The layer is called in a branch or a loop (cond, switch, while_loop, or jax.lax.scan and jax.vmap used "
+    "directly): capture the layer that contains it, use the transformation of flax (nn.scan, nnx.scan), or "
+    "call both branches and choose with jnp.where.",
 )
 
 Sown = Mapping[str, Mapping[Slot, Iterable[Payload]]]

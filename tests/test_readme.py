@@ -31,9 +31,9 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 def test_the_readme_program_prints_what_is_shown(elsewhere, capsys):
-    (program,) = blocks("README.md", "python")
+    model, program, *_ = blocks("README.md", "python")
     (shown,) = blocks("README.md", "text")
-    exec(compile(program, "README.md", "exec"), {"__name__": "readme"})  # noqa: S102
+    exec(compile(model + program, "README.md", "exec"), {"__name__": "readme"})  # noqa: S102
     assert capsys.readouterr().out == shown
     assert (elsewhere / "digits.png").stat().st_size > 5000
 
