@@ -81,7 +81,7 @@ class Adapter:
     extra: str
 
 
-_JAX = Adapter("actlens_jax", "flax", "0.10.4", "jax")
+_JAX = Adapter("actlens_jax", "flax", "0.12.4", "jax")
 _KERAS = Adapter("actlens_tf", "keras", "3.5", "tf")
 
 ADAPTERS: dict[str, Adapter] = {  # root package of a class → its adapter; sorted
@@ -128,6 +128,8 @@ def load(root: str) -> Backend:
     """Import the adapter of a root package and hold it to the protocol."""
     row = ADAPTERS.get(root)
     module_name = row.module if row else _registered()[root]
+    if row is not None:
+        _refuse_older(row, _installed(row.package))  # before the import: an adapter may not import at all
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -135,8 +137,8 @@ def load(root: str) -> Backend:
             raise
         raise MissingDependency.for_feature(module_name, row.package, row.extra) from error
     backend = verified(module, module_name)
-    if row is not None and _older(backend.version(), row.minimum):
-        raise MissingDependency.too_old(row.package, backend.version(), row.minimum, row.extra)
+    if row is not None:
+        _refuse_older(row, backend.version())
     return backend
 
 
@@ -168,6 +170,18 @@ def _check_call(
 def _registered() -> dict[str, str]:
     entries = importlib.metadata.entry_points(group="actlens.backends")
     return {entry.name: entry.value for entry in entries}
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # built from source, or not there
+        return None
+
+
+def _refuse_older(row: Adapter, found: str | None) -> None:
+    if found is not None and _older(found, row.minimum):
+        raise MissingDependency.too_old(row.package, found, row.minimum, row.extra)
 
 
 def _older(found: str, least: str) -> bool:

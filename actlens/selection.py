@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from actlens.activations import Axes
-from actlens.keys import INPUT, indexed
 from actlens.errors import BadTransform, NoLayerMatches, SelectionError
+from actlens.keys import INPUT, indexed
 from actlens.transforms import EinopsTransform
 
 Layers = str | Sequence[str] | Mapping[str, Any] | Callable[[str], bool]

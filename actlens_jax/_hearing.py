@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
+import jax.extend.core as extend
 import jax.numpy as jnp
-from jax.extend.core import get_opaque_trace_state
 
 from actlens.keys import INPUT, arguments
 from actlens_jax._memory import IN, INNER, MARK, OUT, Memory, Seen, Slot
@@ -86,7 +86,8 @@ class Hearing:
 
 
 def _trace() -> Any:
-    return get_opaque_trace_state()  # type: ignore[no-untyped-call]
+    home = extend if hasattr(extend, "get_opaque_trace_state") else jax.core  # jax moved it in 0.9
+    return home.get_opaque_trace_state()  # type: ignore[no-untyped-call,attr-defined,unused-ignore]
 
 
 def _marks(rank: int) -> tuple[Any, Any]:

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from actlens.activations import Activations, Layer, Selector, Tape
-from actlens.keys import INPUT, arguments
 from actlens.backend import Forward
+from actlens.keys import INPUT, arguments
 from actlens_torch._axes import axes_of
 from actlens_torch._modes import being_compiled, check_model, eager, scripted, slow_path
 from actlens_torch._naming import Place, places

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from actlens.activations import Axes, LayerInfo, Report, Tape
-from actlens.keys import INPUT
 from actlens.errors import UnsupportedModel
+from actlens.keys import INPUT
 from actlens_torch._capture import Ears
 from actlens_torch._inference import device_of, moved
 from actlens_torch._modes import check_model, evaluation

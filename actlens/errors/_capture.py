@@ -221,11 +221,3 @@ class BadAdapter(ActlensError, TypeError):
         return cls(
             f"adapter {module}: {name} cannot be called as {expected}, as the Backend protocol has it."
         )
-
-    @classmethod
-    def not_built(cls, module: str, framework: str) -> BadAdapter:
-        """An adapter that is announced but not there yet."""
-        return cls(
-            f"{module}, the adapter for {framework}, is not built yet in this version of actlens; "
-            "PyTorch models are supported today."
-        )
