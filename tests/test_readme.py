@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,8 @@ import pytest
 import actlens.errors
 
 ROOT = Path(__file__).parents[1]
+BLOCK = r"^```{}\n(.*?)^```$"
+FLAGS = re.DOTALL | re.MULTILINE
 
 
 def text_of(page):
@@ -17,7 +22,7 @@ def text_of(page):
 
 
 def blocks(page, kind):
-    return re.findall(rf"^```{kind}\n(.*?)^```$", text_of(page), re.DOTALL | re.MULTILINE)
+    return re.findall(BLOCK.format(kind), text_of(page), FLAGS)
 
 
 @pytest.fixture
@@ -48,6 +53,29 @@ def test_the_code_of_the_guide_runs_as_one_program(elsewhere, capsys):
     assert (elsewhere / "tsne.png").exists()
 
 
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (0, ["blocks.5.fc", "<Recording runs/linen: 16 rows × 7 layers"]),
+        (
+            1,
+            ["'shared', 'encoder.in', 'encoder.out', 'shared:2'", "<Recording runs/keras: 8 rows × 6 layers"],
+        ),
+    ],
+    ids=["flax", "keras"],
+)
+def test_the_code_for_flax_and_for_keras_runs(part, said, tmp_path):
+    """In a process of its own: what Keras runs on is decided once for each."""
+    page = text_of("docs/frameworks.md").split("## Keras 3")[part]
+    (tmp_path / "program.py").write_text("\n".join(re.findall(BLOCK.format("python"), page, FLAGS)))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "tensorflow"}
+    done = subprocess.run(
+        [sys.executable, "program.py"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert all(text in done.stdout for text in said), done.stdout
+
+
 def test_the_guide_explains_every_error():
     page = text_of("docs/guide.md")
     # Never raised as such, or for authors of adapters.
@@ -56,7 +84,7 @@ def test_the_guide_explains_every_error():
     assert not [name for name in sorted(names) if f"`{name}`" not in page]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/guide.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/guide.md", "docs/frameworks.md"])
 def test_links_lead_somewhere(page):
     folder = (ROOT / page).parent
     links = re.findall(r"\]\(([^)#]+)", text_of(page))
