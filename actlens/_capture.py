@@ -15,6 +15,8 @@ class LayerTable(dict[str, LayerInfo]):
     """Key → LayerInfo, in the order of the forward; prints as a table."""
 
     def __str__(self) -> str:
+        if not self:  # Flax Linen
+            return "No layers are known before a call. Give example inputs: actlens.layers(model, x)."
         return layer_table(self)
 
     __repr__ = __str__

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 
 import numpy as np
@@ -79,9 +81,25 @@ def test_the_core_of_the_demo_imports_no_framework():
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_only_torch_is_spoken(tmp_path):
-    for name in ("flax", "keras", "jax", "nope"):
-        with pytest.raises(DemoError, match=r"does not speak .*Frameworks it speaks: torch\."):
+def test_the_flax_demo_keeps_the_protocol(sets):
+    jax = pytest.importorskip("jax")
+    nnx = pytest.importorskip("flax.nnx")
+    spoken = protocol.framework("flax")
+    training = sets[0].take(np.arange(200))
+    models = [
+        [np.asarray(leaf) for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))]
+        for _ in range(2)
+        for _, model in spoken.train(training.images, training.labels, epochs=1, seed=3)
+    ]
+    assert all(np.array_equal(a, b) for a, b in zip(models[1], models[3], strict=True))  # the seed decides
+    assert any(not np.array_equal(a, b) for a, b in zip(models[0], models[1], strict=True))
+    assert spoken.layout(training.images).shape == (200, 8, 8, 1)
+    assert tuple(spoken.LAYERS) == tuple(protocol.framework("torch").LAYERS)
+
+
+def test_other_frameworks_are_not_spoken(tmp_path):
+    for name in ("jax", "nope"):
+        with pytest.raises(DemoError, match=r"does not speak .*Frameworks it speaks: flax, keras, torch\."):
             run_demo(tmp_path / "demo", framework=name)
     assert not (tmp_path / "demo").exists()
 
@@ -192,6 +210,32 @@ def blank(path):
 
     seen = imread(path)[..., :3]
     return seen.std() < 0.02 or len(np.unique(seen.reshape(-1, 3), axis=0)) < 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["flax", "keras"])
+def test_the_demo_of_another_framework_records_the_same_samples(tmp_path, name):
+    """In a process of its own: what Keras runs on is decided once for each."""
+    out = tmp_path / "demo"
+    command = [sys.executable, "-m", "actlens.cli", "demo", "--framework", name, "--out", out, "--epochs", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "KERAS_BACKEND": "tensorflow"})
+    assert done.returncode == 0, done.stderr[-3000:]
+    run = actlens.open(out / "run")
+    held_out = digits.split(digits.load(), 0)[1]
+    for step in range(4):
+        part = run.sel(step=step)
+        assert np.array_equal(part.ids, held_out.ids)
+        assert np.array_equal(part.columns["label"], held_out.labels)
+    assert {key: (layer.shape, layer.axes) for key, layer in part.items()} == {
+        "conv1": ((450, 8, 8, 16), ("sample", "height", "width", "channel")),
+        "conv2": ((450, 4, 4, 32), ("sample", "height", "width", "channel")),
+        "fc1": ((450, 64), ("sample", "unit")),
+    }
+    accuracies = [float(found) for found in re.findall(r"^\d+ +([\d.]+) %$", done.stdout, re.MULTILINE)]
+    assert len(accuracies) == 4
+    assert accuracies[0] < 35
+    assert accuracies[-1] > 90
+    assert not any(blank(out / file) for file in folder.SHOWN if file.endswith(".png"))
 
 
 @pytest.mark.slow

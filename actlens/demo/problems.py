@@ -12,7 +12,7 @@ class DemoError(InputError):
 
     @classmethod
     def framework(cls, given: str, choices: Iterable[str]) -> DemoError:
-        """`--framework flax`, for now."""
+        """`--framework nope`."""
         return cls(
             f"the demo of this version does not speak {given!r}. Frameworks it speaks: {', '.join(choices)}."
         )
