@@ -14,11 +14,12 @@ from torch import nn
 from actlens.activations import Activations, Layer, Selector, Tape
 from actlens.backend import Forward
 from actlens.keys import INPUT, arguments
+from actlens.stopping import Stopped, StopPlan
 from actlens_torch._axes import axes_of
 from actlens_torch._modes import being_compiled, check_model, eager, scripted, slow_path
 from actlens_torch._naming import Place, places
 from actlens_torch._padding import refuse_packing
-from actlens_torch._stop import Stopped, StopPlan
+from actlens_torch._stop import of_tensor, why_in_full
 from actlens_torch._threads import turn_of
 from actlens_torch._values import Keeper, is_array, opened
 
@@ -46,7 +47,14 @@ def capture(model: Any, select: Selector, /, *, stop: bool = False) -> Forward:
         if plan is None:
             output, notes = ears.listen(tape, args, kwargs)
         else:
-            output, notes = plan.run(ears, tape, args, kwargs)
+            output = None  # also where the forward runs in full: no call differs from another
+            given = (ears.model.training, args, kwargs)
+            notes = plan.run(
+                lambda fired: ears.listen(tape, args, kwargs, fired)[1],
+                given,
+                of_array=of_tensor,
+                why_in_full=why_in_full(ears.model),
+            )
         return output, tape.activations(*notes, finish=keeper.finish)
 
     def forward(*args: Any, **kwargs: Any) -> tuple[Any, Activations]:

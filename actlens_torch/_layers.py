@@ -7,7 +7,6 @@ import contextlib
 import copy
 import dataclasses
 import itertools
-import re
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -17,9 +16,9 @@ import torch.utils._pytree as pytree
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from actlens.activations import Axes, LayerInfo, Report, Tape
+from actlens.activations import LayerInfo, Report, Tape
 from actlens.errors import UnsupportedModel
-from actlens.keys import INPUT
+from actlens.listing import Everything, listing
 from actlens_torch._capture import Ears
 from actlens_torch._inference import device_of, moved
 from actlens_torch._modes import check_model, evaluation
@@ -42,61 +41,26 @@ def layers(model: Any, /, *args: Any, **kwargs: Any) -> dict[str, LayerInfo]:
             parameters are lazy.
     """
     module = check_model(model)
-    found = {place.path: place for place in places(module)}
+    found = places(module)
+    whys = {place.path: place.why_not or _hidden(place) for place in found}
+    inside = {
+        place.path: LayerInfo(place.type, note=_inside(place), aliases=place.aliases) for place in found
+    }
     if not args and not kwargs:
         return {
-            path: LayerInfo(
-                place.type, note=place.why_not or _hidden(place) or _inside(place), aliases=place.aliases
-            )
-            for path, place in found.items()
+            path: dataclasses.replace(info, note=whys[path] or info.note) for path, info in inside.items()
         }
-    report = _report(module, args, kwargs)
-    infos = {key: _known(info, found.get(re.split(r"[:\[]", key)[0])) for key, info in report.layers.items()}
-    for path, place in found.items():
-        if path not in report.calls:
-            why = place.why_not or _hidden(place) or _BYPASSED
-            infos[path] = LayerInfo(place.type, note=f"never called: {why}", aliases=place.aliases)
-        elif not _gave_arrays(path, report):
-            infos[path] = LayerInfo(place.type, note="returned no tensor", aliases=place.aliases)
-    return infos
+    why_not = {path: why or _BYPASSED for path, why in whys.items()}
+    return listing(_report(module, args, kwargs), inside, why_not=why_not, nothing="tensor")
 
 
 def _hidden(place: Place) -> str:
     return "inside a torch.jit module, where no hook fires" if place.scripted else ""
 
 
-def _known(info: LayerInfo, place: Place | None) -> LayerInfo:
-    return dataclasses.replace(info, note=_inside(place), aliases=place.aliases) if place else info
-
-
 def _inside(place: Place) -> str:
     count = place.module.num_layers if isinstance(place.module, nn.RNNBase) else 1
     return f"only the last of its {count} layers is visible" if count > 1 else ""
-
-
-def _gave_arrays(path: str, report: Report) -> bool:
-    return any(key == path or key.startswith((f"{path}[", f"{path}:")) for key in report.layers)
-
-
-class _Everything:
-    """The selector of layers(): the output of every layer that can be heard."""
-
-    def __init__(self, hidden: set[str]) -> None:
-        self._hidden = hidden
-
-    def layer(self, name: str) -> bool:
-        return not name.endswith(INPUT) and name not in self._hidden
-
-    def wants(self, key: str) -> bool:
-        return bool(key)
-
-    def transform(self, key: str, array: Any) -> Any:
-        del key
-        return array
-
-    def axes(self, key: str, axes: Axes | None) -> Axes | None:
-        del key
-        return axes
 
 
 def _report(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Report:
@@ -118,7 +82,7 @@ def _report(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 
 def _forward(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Report:
-    select = _Everything({place.path for place in places(model) if place.scripted})
+    select = Everything(frozenset(place.path for place in places(model) if place.scripted))
     tape = Tape(select, is_array=is_array, keep=_described)
     Ears(model, select, same=False).listen(tape, args, kwargs)
     report = tape.activations().report

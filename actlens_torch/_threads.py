@@ -4,33 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from torch import nn
 
+from actlens.turns import turn_of as lock_of
 from actlens_torch._naming import unwrapped
 
 _Value = TypeVar("_Value")
 
-# By id, not by the model: a class with an __eq__ of its own has no hash. Whoever holds a lock holds the model
-# too, so that an id means the same model for as long as its lock lives.
-_turns: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
-_making = threading.Lock()
-
 
 def turn_of(model: nn.Module) -> contextlib.AbstractContextManager[bool]:
-    """Give the lock of a model, the same with and without wrappers: keep it as long as the model.
+    """Give the lock of a model, the same with and without wrappers.
 
     Hooks and training flags are the model's own, so a second thread that captures from it has to wait.
     """
-    key = id(unwrapped(model))
-    with _making:
-        lock: contextlib.AbstractContextManager[bool] | None = _turns.get(key)
-        if lock is None:
-            lock = _turns[key] = threading.RLock()
-        return lock
+    return lock_of(unwrapped(model))
 
 
 class Switch(Generic[_Value]):

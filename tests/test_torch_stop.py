@@ -6,7 +6,13 @@ import torch
 from torch import nn
 
 import actlens
-from actlens_torch._stop import Unknown, signature
+from actlens.stopping import Unknown
+from actlens.stopping import signature as signature_of
+from actlens_torch._stop import of_tensor
+
+
+def signature(value):
+    return signature_of(value, of_tensor)
 
 
 class Counted(nn.Module):
@@ -122,7 +128,7 @@ def test_an_argument_of_an_unknown_type_runs_in_full():
 
 
 def test_kinds_of_input_are_not_kept_for_ever(model, log, monkeypatch):
-    monkeypatch.setattr("actlens_torch._stop._REMEMBERED", 2)
+    monkeypatch.setattr("actlens.stopping._REMEMBERED", 2)
     forward = actlens.capture(model, "0", stop=True)
     for rows in (1, 2, 3, 1):
         forward(torch.randn(rows, 4))

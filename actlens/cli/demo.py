@@ -9,7 +9,9 @@ import typer
 
 
 def demo(
-    framework: Annotated[str, typer.Option("--framework", help="Whose model: torch, flax or keras.")] = "torch",
+    framework: Annotated[
+        str, typer.Option("--framework", help="Whose model: torch, flax or keras.")
+    ] = "torch",
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where to write.")] = Path("demo"),
     epochs: Annotated[int, typer.Option("--epochs", help="How long to train.")] = 10,
     seed: Annotated[int, typer.Option("--seed", help="Of the split, the weights and the batches.")] = 0,
