@@ -16,9 +16,10 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Filled:
-    """A batch with `rows` real samples, filled up with its own last sample, and with others."""
+    """A batch with `rows` real samples, filled up to `size` with its own last sample, and with others."""
 
     rows: int
+    size: int
     own: list[Any]
     others: list[Any]
 
@@ -44,8 +45,12 @@ class Filler:
         count = rows.pop()
         assert count is not None  # noqa: S101 - {None} was left out above
         pairs = list(zip(arrays, self._full, strict=True))
+        sizes = {int(full.shape[0]) for array, full in pairs if not _is_whole(array, full)}
+        if len(sizes) != 1:  # arrays of several first axes: which of them is the sample is not known
+            return None
         return Filled(
             count,
+            sizes.pop(),
             [array if _is_whole(array, full) else _joined(array, array[-1:], full) for array, full in pairs],
             [array if _is_whole(array, full) else _joined(array, full, full) for array, full in pairs],
         )

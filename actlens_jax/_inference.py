@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +20,8 @@ from actlens.errors import CaptureError
 from actlens.padding import Filled, Filler
 from actlens_jax._linen import is_bound, unbound
 from actlens_jax._models import check_model
+
+_Step = Callable[["_Call", Sequence[Any]], Activations]
 
 _EVALUATION = {"train": False, "training": False, "is_training": False, "deterministic": True}
 """What `__call__` is given where it has a parameter of this name: the names that flax's own models use."""
@@ -43,58 +46,82 @@ def inference(model: Any, forward: Forward, /) -> Iterator[Forward]:
     filler = Filler()
 
     def run(*args: Any, **kwargs: Any) -> tuple[None, Activations]:
-        leaves, tree = jax.tree.flatten(jax.tree.map(_array, (args, kwargs)))
-        filled = filler.fill(leaves)
+        call, arrays = _taken_apart(args, kwargs)
+        filled = filler.fill(arrays)
         if filled is None:
-            return None, step(*jax.tree.unflatten(tree, leaves))
-        own, others = (step(*jax.tree.unflatten(tree, way)) for way in (filled.own, filled.others))
-        acts = _cut(own, filled)
-        if not _alike(acts, _cut(others, filled)):  # the model mixes the samples of a batch
-            return None, step(*jax.tree.unflatten(tree, leaves))
+            return None, step(call, arrays)
+        acts = _cut(step(call, filled.own), filled)
+        if not _alike(
+            acts, _cut(step(call, filled.others), filled)
+        ):  # the model mixes the samples of a batch
+            return None, step(call, arrays)
         return None, acts
 
     yield run
 
 
-def _nnx_step(model: nnx.Module, forward: Forward) -> Callable[..., Activations]:
-    def evaluate(graph: Any, state: Any, args: Any, kwargs: Any) -> Activations:
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Call:
+    """The arguments of a call without their arrays; what is left (flags, names) is compiled for its value."""
+
+    tree: Any
+    fixed: tuple[Any, ...]
+
+    def arguments(self, arrays: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Put the arrays in again."""
+        rest = iter(arrays)
+        leaves = [next(rest) if value is _ARRAY else value for value in self.fixed]
+        given: tuple[tuple[Any, ...], dict[str, Any]] = jax.tree.unflatten(self.tree, leaves)
+        return given
+
+
+_ARRAY = "an array goes here"
+
+
+def _taken_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[_Call, list[Any]]:
+    leaves, tree = jax.tree.flatten((args, kwargs))
+    leaves = [_array(leaf) for leaf in leaves]
+    fixed = tuple(_ARRAY if hasattr(leaf, "shape") else leaf for leaf in leaves)
+    return _Call(tree, fixed), [leaf for leaf in leaves if hasattr(leaf, "shape")]
+
+
+def _nnx_step(model: nnx.Module, forward: Forward) -> _Step:
+    def evaluate(call: _Call, graph: Any, state: Any, arrays: list[Any]) -> Activations:
+        args, kwargs = call.arguments(arrays)
         copy = nnx.merge(graph, state)
         copy.eval()
         return forward(copy, *args, **kwargs)[1]
 
-    compiled = jax.jit(evaluate, static_argnums=0)
-    return lambda args, kwargs: compiled(*nnx.split(model), args, kwargs)
+    compiled = jax.jit(evaluate, static_argnums=(0, 1))
+    return lambda call, arrays: compiled(call, *nnx.split(model), arrays)
 
 
-def _linen_step(model: nn.Module, forward: Forward) -> Callable[..., Activations]:
+def _linen_step(model: nn.Module, forward: Forward) -> _Step:
     parameters = inspect.signature(type(model).__call__).parameters
     mode = {name: value for name, value in _EVALUATION.items() if name in parameters}
     plain, _, _ = unbound(model)
 
-    def evaluate(variables: Any, rngs: Any, args: Any, kwargs: Any) -> Activations:
-        told = {name: value for name, value in mode.items() if name not in kwargs}
-        return forward(plain.bind(variables, rngs=rngs), *args, **kwargs, **told)[1]
+    def evaluate(call: _Call, variables: Any, rngs: Any, arrays: list[Any]) -> Activations:
+        args, kwargs = call.arguments(arrays)
+        return forward(plain.bind(variables, rngs=rngs), *args, **{**mode, **kwargs})[1]
 
-    compiled = jax.jit(evaluate)
-
-    def step(args: Any, kwargs: Any) -> Activations:
-        _, variables, rngs = unbound(model)
-        acts: Activations = compiled(variables, rngs, args, kwargs)
-        return acts
-
-    return step
+    compiled = jax.jit(evaluate, static_argnums=0)
+    return lambda call, arrays: compiled(call, *unbound(model)[1:], arrays)
 
 
 def _array(leaf: Any) -> Any:
-    """Give what a loader yields as what jax takes; tensors of other frameworks by way of numpy."""
-    if isinstance(leaf, (jax.Array, np.ndarray)) or not hasattr(leaf, "__array__"):
+    """Give what a loader yields as what jax takes: tensors of other frameworks, and numbers, as numpy."""
+    if isinstance(leaf, (jax.Array, np.ndarray)):
         return leaf
-    return np.asarray(leaf)
+    is_number = isinstance(leaf, (int, float)) and not isinstance(leaf, bool)
+    return np.asarray(leaf) if is_number or hasattr(leaf, "__array__") else leaf
 
 
 def _cut(acts: Activations, filled: Filled) -> Activations:
-    size = next(len(full) for full in filled.own if len(full) != filled.rows) if filled.own else 0
-    rows = {key: array[: filled.rows] if len(array) == size else array for key, array in acts.items()}
+    def is_batch(array: Any) -> bool:
+        return array.ndim > 0 and len(array) == filled.size
+
+    rows = {key: array[: filled.rows] if is_batch(array) else array for key, array in acts.items()}
     return Activations(rows, acts.axes, acts.report)
 
 

@@ -134,6 +134,25 @@ def test_an_argument_that_is_the_same_for_all_is_not_filled_up(tmp_path: Any) ->
     np.testing.assert_allclose(run["fc"][:], np.asarray(model.fc(X * 2)), rtol=1e-5, atol=1e-6)
 
 
+class Flagged(nnx.Module):
+    def __init__(self) -> None:
+        self.fc = nnx.Linear(WIDTH, 3, rngs=nnx.Rngs(0))
+
+    def __call__(self, x: jax.Array, power: Any, negative: bool, way: str) -> jax.Array:
+        TRACES.append(x.shape)
+        return self.fc(-(x**power) if negative and way == "up" else x**power)
+
+
+def test_flags_are_compiled_and_numbers_are_not(tmp_path: Any) -> None:
+    model, names = Flagged(), ["x", "power", "negative", "way"]
+    data = [dict(zip(names, (X, power, True, "up"), strict=True)) for power in (1, 2, 3)]
+    TRACES.clear()
+    run = actlens.record(model, data, tmp_path / "run", layers="fc", inputs=names)
+    expected = np.concatenate([np.asarray(model.fc(-(X**power))) for power in (1, 2, 3)])
+    np.testing.assert_allclose(run["fc"][:], expected, rtol=1e-4, atol=1e-5)
+    assert len(TRACES) == 1
+
+
 def test_growing_and_changing_batches(tmp_path: Any) -> None:
     model = NNX()
     expected = in_eval(model, X)["fc"]
