@@ -58,7 +58,7 @@ class Backend(Protocol):
     def inference(self, model: Any, forward: Forward, /) -> AbstractContextManager[Forward]:
         """Give the fast form for `record()`: eval mode, no gradient, inputs moved to the model's device.
 
-        Everything is as it was when the context ends.
+        The output may be None. Everything is as it was when the context ends.
         """
 
     def fetch(
