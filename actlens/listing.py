@@ -19,7 +19,7 @@ class Everything:
 
     def layer(self, name: str) -> bool:
         """See Selector."""
-        return not name.endswith(INPUT) and name not in self._hidden
+        return not name.endswith(INPUT) and not any(_is_part(name, path) for path in self._hidden)
 
     def wants(self, key: str) -> bool:
         """See Selector."""
@@ -36,6 +36,21 @@ class Everything:
         return axes
 
 
+def _is_part(name: str, path: str) -> bool:
+    """Say whether a name is a layer's, or that of one of the layers which it may be split into.
+
+    >>> _is_part("layers.2.fc", "layers.fc"), _is_part("layers.fc", "layers.fc"), _is_part("fc", "layers.fc")
+    (True, True, False)
+    """
+    wanted = path.split(".")
+    for part in name.split("."):
+        if wanted and part == wanted[0]:
+            del wanted[0]
+        elif not part.isdigit():
+            return False
+    return not wanted
+
+
 def listing(
     report: Report, known: Mapping[str, LayerInfo], *, why_not: Mapping[str, str], nothing: str = "array"
 ) -> dict[str, LayerInfo]:
@@ -49,6 +64,7 @@ def listing(
         here = known.get(path, LayerInfo(""))
         if path not in report.calls:
             why = report.never_fired.get(path) or why_not.get(path, "")
+            why = why.partition(";")[0]  # the cure is in the error
             infos[path] = dataclasses.replace(here, note=f"never called: {why}" if why else "never called")
         elif not any(_path(key) == path for key in infos):
             infos[path] = dataclasses.replace(here, note=f"returned no {nothing}")

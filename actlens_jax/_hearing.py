@@ -30,6 +30,7 @@ class Hearing:
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
+        self.sown: list[str] = []
         self.sown_inside: list[str] = []
         self._inside: list[Any] = []
         self._calls: Counter[tuple[str, Slot]] = Counter()
@@ -72,6 +73,7 @@ class Hearing:
         slot += INNER if inner else ""
         self._calls[path, slot] += 1
         self.memory.place(path, slot, self._calls[path, slot])
+        self.sown.append(path)
         if inner:
             self.sown_inside.append(path)
         found = opened(value)

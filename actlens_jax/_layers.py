@@ -9,7 +9,8 @@ import jax
 from flax import linen as nn
 from flax import nnx
 
-from actlens.activations import Activations, LayerInfo
+from actlens.activations import Activations, LayerInfo, Report, Selector
+from actlens.errors import UncapturableValue
 from actlens.listing import Everything, listing
 from actlens_jax._capture import capture
 from actlens_jax._linen import is_bound
@@ -29,26 +30,45 @@ def layers(model: Any, /, *args: Any, **kwargs: Any) -> dict[str, LayerInfo]:
     known = {place.path: LayerInfo(place.type, aliases=place.aliases, may_be_stack=True) for place in found}
     if not args and not kwargs:
         return known
-    report = _dry(model, args, kwargs).report
-    assert report is not None  # noqa: S101 - a tape always gives one
+    report, hidden = _report(model, args, kwargs)
     fired = {path for path in known if path in report.calls or path in report.never_fired}
     # a layer that was split has only the names of its parts
-    return listing(report, {path: known[path] for path in known if path in fired}, why_not={})
+    shown = {
+        path: known.get(path, LayerInfo("")) for path in [*known, *hidden] if path in fired or path in hidden
+    }
+    return listing(report, shown, why_not=hidden)
 
 
-def _dry(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Activations:
+def _report(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Report, dict[str, str]]:
+    """Give the report of a dry run, without the layers that no capture can hear: path → why."""
+    hidden: dict[str, str] = {}
+    while True:
+        try:
+            report = _dry(model, Everything(frozenset(hidden)), args, kwargs).report
+        except UncapturableValue as error:
+            if error.key in hidden:
+                raise
+            hidden[error.key] = "it is inside a transformation that does not pass its values on"
+        else:
+            assert report is not None  # noqa: S101 - a tape always gives one
+            return report, hidden
+
+
+def _dry(model: Any, select: Selector, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Activations:
     if isinstance(model, nnx.Module):
         graph, state = nnx.split(model)
-        return _shapes(lambda state, args: _forward(nnx.merge(graph, state), args, kwargs), state, args)
-    forward = capture(model, Everything())
+        return _shapes(
+            lambda state, args: _forward(nnx.merge(graph, state), select, args, kwargs), state, args
+        )
+    forward = capture(model, select)
     if is_bound(model) or (args and isinstance(args[0], Mapping)):
         return _shapes(lambda args: forward(*args, **kwargs)[1], args)
     return _shapes(lambda args: _initialised(model, forward, args, kwargs), args)
 
 
-def _forward(copy: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Activations:
+def _forward(copy: Any, select: Selector, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Activations:
     copy.eval()
-    return capture(copy, Everything())(*args, **kwargs)[1]
+    return capture(copy, select)(*args, **kwargs)[1]
 
 
 def _initialised(

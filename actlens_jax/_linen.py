@@ -58,26 +58,36 @@ class LinenEars:
         hearing = Hearing(self._memory)
         mutable = kwargs.get("mutable", False)
         wide = scopes.union_filters(mutable, [COLLECTION, self._own])
+        given = {"rngs": rngs, **kwargs}
         try:
             with nn.intercept_methods(_interceptor(hearing)):
-                output, state = module.apply(variables, *args, **{"rngs": rngs, **kwargs, "mutable": wide})
+                output, state = module.apply(variables, *args, **{**given, "mutable": wide})
         except _FIT as error:
             raise CaptureError.bad_variables(type(module).__name__, error) from error
-        except TypeError as error:
-            if not hearing.sown_inside:
+        except (TypeError, ValueError) as error:
+            if not hearing.sown or _fails_alone(module, variables, args, given):
                 raise
-            raise UncapturableValue.of(hearing.sown_inside[-1], *NOT_PASSED_ON) from error
+            raise UncapturableValue.of(hearing.sown[-1], *NOT_PASSED_ON) from error
         sown: dict[str, dict[Slot, Any]] = defaultdict(dict)
         rest = _taken(state.get(COLLECTION, {}), "", sown)
         acts = played(self._select, hearing, sown, Model(_shapes_in(variables), _lost, {}))
         if mutable is False:
             return output, acts
-        updates = {
-            name: rest if name == COLLECTION else value
-            for name, value in state.items()
-            if scopes.in_filter(mutable, name) and name != self._own
-        }
+        updates = {name: value for name, value in state.items() if name not in {COLLECTION, self._own}}
+        if scopes.in_filter(mutable, COLLECTION) and (rest or COLLECTION in variables):
+            updates[COLLECTION] = rest
         return (output, updates), acts
+
+
+def _fails_alone(
+    module: nn.Module, variables: Mapping[str, Any], args: tuple[Any, ...], given: dict[str, Any]
+) -> bool:
+    """Say whether the model fails without a capture too: then it is its own error."""
+    try:
+        module.apply(variables, *args, **given)
+    except (TypeError, ValueError):
+        return True
+    return False
 
 
 def _interceptor(hearing: Hearing) -> Callable[..., Any]:
@@ -127,7 +137,7 @@ def _taken(state: Mapping[str, Any], path: str, sown: dict[str, dict[Slot, Any]]
     """Move what is ours from a collection to `sown`; give what is left."""
     rest = {}
     for name, value in state.items():
-        if name in _SLOTS:
+        if name in _SLOTS and isinstance(value, tuple):  # a layer may have such a name
             sown[path][name] = value
         elif isinstance(value, Mapping):
             inner = _taken(value, f"{path}.{name}" if path else name, sown)
@@ -140,10 +150,10 @@ def _taken(state: Mapping[str, Any], path: str, sown: dict[str, dict[Slot, Any]]
 
 def _lost(path: str) -> str:
     return (
-        f"it runs inside nn.scan, nn.vmap or nn.RNN, which drops what it does not know; add "
-        f"variable_axes={{'{COLLECTION}': 0}} to the transformation around {path!r} "
+        "it runs inside a transformation that drops what it was not told of; if that is nn.scan, nn.vmap or nn.RNN, "
+        f"add variable_axes={{'{COLLECTION}': 0}} to it "
         f"(nn.scan(…, variable_axes={{'params': 0, '{COLLECTION}': 0}}), "
-        f"nn.RNN(…, variable_axes={{'{COLLECTION}': 0}}))"
+        f"nn.RNN(…, variable_axes={{'{COLLECTION}': 0}})); otherwise capture the layer around {path!r}"
     )
 
 

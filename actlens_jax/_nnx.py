@@ -11,7 +11,7 @@ import functools
 import itertools
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from flax import nnx
@@ -28,8 +28,8 @@ from actlens_jax._played import NOT_PASSED_ON, Model, played
 from actlens_jax._values import Shape
 
 ATTRIBUTE = "to_nnx__actlens"
-"""Where a module keeps what it sows during a call. nnx.bridge.ToNNX hands the attributes that do not begin
-with `to_nnx__` to the Linen module inside it."""
+"""Where a module keeps what it sows during a call; behind it stands the number of the forward that listens.
+nnx.bridge.ToNNX hands the attributes that do not begin with `to_nnx__` to the Linen module inside it."""
 
 _MARK = "_actlens_wraps"
 _NUMBER = itertools.count()
@@ -48,6 +48,7 @@ class NNXEars:
         self._select = select
         self._memory = Memory(select)
         self._number = next(_NUMBER)
+        self._attribute = f"{ATTRIBUTE}{self._number}"
 
     def call(
         self, model: nnx.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -62,13 +63,15 @@ class NNXEars:
             _HEARD[self._number] = hearing
             try:
                 for path, module in found.items():
-                    setattr(module, ATTRIBUTE, Sown({}, path=path, ears=self._number))
+                    setattr(module, self._attribute, Sown({}, path=path, ears=self._number))
                 output = _called(here, args, kwargs, hearing)
-                sown = {path: dict(getattr(module, ATTRIBUTE).get_value()) for path, module in found.items()}
+                sown = {
+                    path: dict(vars(module)[self._attribute].get_value()) for path, module in found.items()
+                }
             finally:
                 del _HEARD[self._number]
                 for path, module in found.items():
-                    _forget(module, nodes[path])
+                    _forget(module, self._attribute, nodes[path])
         if here is not model:
             _pass_on(here, model)
         model_here = Model(lambda path: outside.get(path, ()), _lost, self._expected(found))
@@ -117,14 +120,18 @@ def _wrapper(cls: Any) -> Any:
 
     @functools.wraps(target, updated=())
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        variable = vars(self).get(ATTRIBUTE)
-        hearing = _HEARD.get(variable.ears) if variable is not None else None
-        if hearing is None or type(self) is not cls:  # a subclass that calls super().__call__
+        if type(self) is not cls:  # a subclass that calls super().__call__
             return target(self, *args, **kwargs)
-        seen = Seen(Layer(variable.path, cls.__name__, axes_of(self)), _shapes(self))
-        with hearing.call(seen, _sow(variable), args, kwargs) as returned:
+        with ExitStack() as ears:  # several, where a forward runs inside of another
+            heard = []
+            for variable in [value for name, value in vars(self).items() if name.startswith(ATTRIBUTE)]:
+                hearing = _HEARD.get(variable.ears)
+                if hearing is not None:
+                    seen = Seen(Layer(variable.path, cls.__name__, axes_of(self)), _shapes(self))
+                    heard.append(ears.enter_context(hearing.call(seen, _sow(variable), args, kwargs)))
             output = target(self, *args, **kwargs)
-            returned.append(output)
+            for returned in heard:
+                returned.append(output)
         return output
 
     setattr(call, _MARK, target)
@@ -164,11 +171,11 @@ def _shapes(module: nnx.Module) -> tuple[Shape, ...]:
     return tuple(tuple(param.get_value().shape) for param in params if hasattr(param.get_value(), "shape"))
 
 
-def _forget(module: nnx.Module, nodes: Any) -> None:
+def _forget(module: nnx.Module, name: str, nodes: Any) -> None:
     """Take our name out of what a module remembers of its attributes."""
-    vars(module).pop(ATTRIBUTE, None)
+    vars(module).pop(name, None)
     now = vars(module).get("_pytree__nodes")
-    if now is not None and nodes is not None and set(now) - set(nodes) == {ATTRIBUTE}:
+    if now is not None and nodes is not None and set(now) - set(nodes) == {name}:
         object.__setattr__(module, "_pytree__nodes", nodes)
 
 

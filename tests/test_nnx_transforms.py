@@ -343,6 +343,46 @@ def test_threads_do_not_hear_one_another() -> None:
     assert results == {at: [["plain" if at % 2 else "calls"]] * 5 for at in range(4)}
 
 
+def test_a_forward_inside_of_another() -> None:
+    inner = Small()
+    forward = actlens.capture(inner, "plain")
+
+    class Outer(nnx.Module):
+        def __init__(self) -> None:
+            self.inner = inner
+
+        def __call__(self, x: jax.Array) -> jax.Array:
+            output, acts = forward(x)
+            assert list(acts) == ["plain"]
+            return output + acts["plain"]
+
+    model = Outer()
+    output, acts = actlens.capture(model, ["inner.plain", "inner.calls"])(X)
+    assert list(acts) == ["inner.calls", "inner.plain"]
+    close(output, inner(X) + acts["inner.plain"])
+
+
+def test_layers_of_a_model_with_a_recurrent_one() -> None:
+    """What cannot be captured does not keep the rest from being listed."""
+
+    class Recurrent(nnx.Module):
+        def __init__(self) -> None:
+            self.rnn = nnx.RNN(nnx.LSTMCell(WIDTH, 3, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(1))
+            self.head = nnx.Linear(3, 2, rngs=nnx.Rngs(2))
+
+        def __call__(self, x: jax.Array) -> jax.Array:
+            return self.head(self.rnn(x))
+
+    model, x = Recurrent(), jnp.ones((2, 5, WIDTH))
+    table = actlens.layers(model, x)
+    assert table["rnn"].axes == ("sample", "time", "unit")
+    assert table["head"].shape == (2, 5, 2)
+    assert table["rnn.cell"].note.startswith("never called: it is inside a transformation")
+    assert list(actlens.capture(model, ["rnn", "head"])(x)[1]) == ["rnn", "head"]
+    with pytest.raises(UncapturableValue, match="rnn.cell"):
+        actlens.capture(model, "rnn.cell")(x)
+
+
 def test_a_bridged_linen_module_is_one_layer() -> None:
     class Bridge(nnx.Module):
         def __init__(self) -> None:

@@ -171,12 +171,16 @@ class EmptyCapture(CaptureError):
 
 
 class UncapturableValue(CaptureError):
-    """A value that cannot leave this forward as a plain array."""
+    """A value that cannot leave this forward as a plain array. `key` is the layer's."""
+
+    key: str = ""
 
     @classmethod
     def of(cls, key: str, what: str, remedy: str) -> UncapturableValue:
         """A sparse tensor, a tensor inside vmap, and their kind."""
-        return cls(f"layer {key!r} gave {what}, which cannot be captured as it is. {remedy}")
+        error = cls(f"layer {key!r} gave {what}, which cannot be captured as it is. {remedy}")
+        error.key = key
+        return error
 
 
 class UnsupportedModel(ActlensError, TypeError):

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import xxhash
 
 from actlens.errors import ArgumentError, IdError
+from actlens.backend import root_of
 from actlens.writing.host import is_unicode, to_numpy
 
 Ids = npt.NDArray[Any]
@@ -44,7 +45,7 @@ def _id_array(values: Any) -> Ids:
     if ids.dtype.kind in "OT" and all(isinstance(ident, str) for ident in ids):
         ids = np.array(list(ids), dtype=str)
     if ids.dtype.kind == "U":
-        return _checked_text(ids, values)
+        return _checked_text(ids, values if root_of(type(values)) is None else ids)
     if ids.dtype.kind not in "iu" or (ids.dtype.kind == "u" and int(ids.max()) > np.iinfo(np.int64).max):
         raise IdError.bad_type(f"of the kind {ids.dtype}")
     return ids.astype(np.int64)

@@ -1,0 +1,44 @@
+"""tests/keras, once on each backend of Keras: a process can have only one."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent / "keras"
+LEAST = 100  # tests that have to pass: a run that collects nothing is no success
+
+
+def _run(backend, *options):
+    if importlib.util.find_spec("keras") is None or importlib.util.find_spec(backend) is None:
+        pytest.skip(f"Keras and {backend} are not installed")
+    env = os.environ | {
+        "KERAS_BACKEND": backend,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "JAX_PLATFORMS": "cpu",
+    }
+    command = [sys.executable, "-m", "pytest", str(FOLDER), "-q", "-x", "-p", "no:cacheprovider", *options]
+    done = subprocess.run(
+        command, env=env, capture_output=True, text=True, cwd=FOLDER.parent.parent, check=False
+    )
+    tail = "\n".join(done.stdout.splitlines()[-60:] + done.stderr.splitlines()[-20:])
+    assert done.returncode == 0, tail
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed, tail
+    return int(passed[1])
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_on(backend):
+    assert _run(backend, "-m", "not slow") >= LEAST
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_slow_ones_on(backend):
+    assert _run(backend, "-m", "slow") >= 1
