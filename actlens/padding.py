@@ -1,82 +1,84 @@
-"""The last batch of a data set, filled up to the size of the others so that nothing is compiled again for it.
+"""A batch that is smaller than the one before, filled up to its size so that nothing is compiled again for it.
 
 For frameworks that compile for each shape. A model may mix the samples of a batch (a batch mean, a queue of
-experts); then what is filled in changes what the real samples give. So the caller fills a batch in two ways,
-and keeps the result only if the real samples gave the same both times.
+experts); then what is filled in changes what the real samples give. So a batch is filled in two ways, with
+copies of its own last sample and with samples of the batch before, and the result is kept only if the real samples
+gave the same both times, to the bit. Else the small batch is run as it is.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from actlens.activations import Activations
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Filled:
-    """A batch with `rows` real samples, filled up to `size` with its own last sample, and with others."""
-
-    rows: int
-    size: int
-    own: list[Any]
-    others: list[Any]
+Step = Callable[[list[Any]], Activations]
+"""Gives what was captured for the arrays of one batch; compiled for their shapes."""
 
 
 class Filler:
-    """Remembers the first full batch; says of each later one whether, and how, it is filled up to it."""
+    """Runs a step on the batches of a data set, and remembers the last full one."""
 
     def __init__(self) -> None:
-        self._full: list[Any] | None = None
+        self._full: list[Any] = []
 
-    def fill(self, arrays: Sequence[Any]) -> Filled | None:
-        """Fill the arrays of a smaller batch; None where it is to be run as it is.
-
-        All arrays whose first axis is the sample must be smaller by the same rows, and alike in all else.
-        """
-        if self._full is None or len(self._full) != len(arrays) or not arrays:
-            self._full = list(arrays)
-            return None
-        rows = {_smaller(array, full) for array, full in zip(arrays, self._full, strict=True)} - {-1}
-        if len(rows) != 1 or rows == {None}:
-            self._grow(arrays)
-            return None
-        count = rows.pop()
-        assert count is not None  # noqa: S101 - {None} was left out above
+    def run(self, step: Step, arrays: list[Any]) -> Activations:
+        """Run a step on the arrays of a batch; of a filled one give the real rows, on the host."""
+        rows = self._rows(arrays)
+        if rows is None:
+            if not self._is_smaller(arrays):
+                self._full = list(arrays)
+            return step(arrays)
         pairs = list(zip(arrays, self._full, strict=True))
-        sizes = {int(full.shape[0]) for array, full in pairs if not _is_whole(array, full)}
-        if len(sizes) != 1:  # arrays of several first axes: which of them is the sample is not known
+        size = next(int(full.shape[0]) for array, full in pairs if not _like(array, full))
+        own = step([_joined(array, array[-1:], full) for array, full in pairs])
+        if not all(_is_here(array) for array in own.values()):
+            return step(arrays)
+        others = step([_joined(array, full, full) for array, full in pairs])
+        kept, again = ({key: _cut(a, rows, size) for key, a in acts.items()} for acts in (own, others))
+        if any(kept[key].tobytes() != again[key].tobytes() for key in kept):
+            return step(arrays)
+        return Activations(kept, own.axes, own.report)
+
+    def _rows(self, arrays: Sequence[Any]) -> int | None:
+        """Give the number of real rows of a batch that can be filled up; None where it is to be run as it is."""
+        if not self._full or len(self._full) != len(arrays):
             return None
-        return Filled(
-            count,
-            sizes.pop(),
-            [array if _is_whole(array, full) else _joined(array, array[-1:], full) for array, full in pairs],
-            [array if _is_whole(array, full) else _joined(array, full, full) for array, full in pairs],
-        )
+        pairs = list(zip(arrays, self._full, strict=True))
+        found = {_part_of(array, full) for array, full in pairs if not _like(array, full)}
+        sizes = {full.shape[0] for array, full in pairs if not _like(array, full) and full.shape}
+        return found.pop() if len(found) == 1 and len(sizes) == 1 else None
 
-    def _grow(self, arrays: Sequence[Any]) -> None:
-        full = self._full or []
-        if any(
-            len(a.shape) and len(b.shape) and a.shape[0] > b.shape[0]
-            for a, b in zip(arrays, full, strict=True)
-        ):
-            self._full = list(arrays)
+    def _is_smaller(self, arrays: Sequence[Any]) -> bool:
+        pairs = zip(arrays, self._full, strict=False)
+        return any(len(a.shape) and len(b.shape) and a.shape[0] < b.shape[0] for a, b in pairs)
 
 
-def _smaller(array: Any, full: Any) -> int | None:
-    """Give the rows of an array that is a part of a batch; -1 if it is whole, None if it is unlike."""
-    if _is_whole(array, full):
-        return -1
+def _like(array: Any, full: Any) -> bool:
+    return bool(array.shape == full.shape and array.dtype == full.dtype)
+
+
+def _part_of(array: Any, full: Any) -> int | None:
     alike = array.dtype == full.dtype and array.shape[1:] == full.shape[1:] and len(array.shape) > 0
     return int(array.shape[0]) if alike and 0 < array.shape[0] < full.shape[0] else None
 
 
-def _is_whole(array: Any, full: Any) -> bool:
-    return bool(array.shape == full.shape and array.dtype == full.dtype)
-
-
-def _joined(array: Any, filling: Any, full: Any) -> np.ndarray[Any, Any]:
-    """Put rows of `filling`, over and over, behind those of `array`, up to the rows of `full`."""
+def _joined(array: Any, filling: Any, full: Any) -> Any:
+    """Put rows of `filling`, from its last one backwards and over again, behind those of `array`."""
+    if _like(array, full):
+        return array
     missing = np.arange(full.shape[0] - array.shape[0])
     return np.concatenate([np.asarray(array), np.asarray(filling)[-1 - missing % filling.shape[0]]])
+
+
+def _is_here(array: Any) -> bool:
+    return bool(getattr(array, "is_fully_addressable", True))  # no part of it is on another host
+
+
+def _cut(array: Any, rows: int, size: int) -> np.ndarray[Any, Any]:
+    """Give the real rows on the host: a slice on the device would be compiled for their number."""
+    host = np.asarray(array)
+    return host[:rows] if host.ndim and len(host) == size else host

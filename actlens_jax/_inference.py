@@ -16,7 +16,7 @@ from flax import nnx
 from actlens.activations import Activations
 from actlens.backend import Forward
 from actlens.errors import CaptureError
-from actlens.padding import Filled, Filler
+from actlens.padding import Filler
 from actlens_jax._linen import is_bound, unbound
 from actlens_jax._models import check_model
 
@@ -33,7 +33,7 @@ def inference(model: Any, forward: Forward, /) -> Iterator[Forward]:
     The output is None, so that what no captured layer needs is not computed. An NNX model runs as a copy
     with `deterministic=True` and `use_running_average=True`. A Linen model is told `train=False`,
     `training=False` or `deterministic=True` where its `__call__` has such a parameter. A last batch with
-    fewer samples is filled up, and the copies are cut off again (see actlens.padding).
+    fewer samples is filled up, and what was filled in is cut off again (see actlens.padding).
 
     Raises:
         CaptureError: a Linen module without its variables.
@@ -46,18 +46,7 @@ def inference(model: Any, forward: Forward, /) -> Iterator[Forward]:
 
     def run(*args: Any, **kwargs: Any) -> tuple[None, Activations]:
         call, arrays = _taken_apart(args, kwargs)
-        filled = filler.fill(arrays)
-        if filled is None:
-            return None, step(call, arrays)
-        whole = step(call, filled.own)
-        if not all(getattr(array, "is_fully_addressable", True) for array in whole.values()):
-            return None, step(call, arrays)
-        acts = _cut(whole, filled)
-        if not _alike(
-            acts, _cut(step(call, filled.others), filled)
-        ):  # the model mixes the samples of a batch
-            return None, step(call, arrays)
-        return None, acts
+        return None, filler.run(lambda arrays: step(call, arrays), arrays)
 
     yield run
 
@@ -117,17 +106,3 @@ def _array(leaf: Any) -> Any:
         return leaf
     is_number = isinstance(leaf, (int, float)) and not isinstance(leaf, bool)
     return np.asarray(leaf) if is_number or hasattr(leaf, "__array__") else leaf
-
-
-def _cut(acts: Activations, filled: Filled) -> Activations:
-    """Give the real rows, on the host: a slice on the device would be compiled for their number."""
-    hosts = {key: np.asarray(array) for key, array in acts.items()}
-    rows = {
-        key: host[: filled.rows] if host.ndim and len(host) == filled.size else host
-        for key, host in hosts.items()
-    }
-    return Activations(rows, acts.axes, acts.report)
-
-
-def _alike(a: Activations, b: Activations) -> bool:
-    return all(a[key].tobytes() == b[key].tobytes() for key in a)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import saving
 
-LAYERS = ["layer1", "layer2", "layer3", "layer4"]
+LAYERS = ("layer1", "layer2", "layer3", "layer4")
+BARE = ()
 SIZES = {"resnet18": (32, 64, 64, 3), "mlp": (256, 256)}  # one batch
 
 
@@ -22,30 +23,30 @@ def model(name: str):
 
 
 @saving.once
-def _function(model, layers: bool) -> Callable:
+def _function(model, layers: tuple[str, ...]) -> Callable:
     import keras
     import tensorflow as tf
 
     callee = model
     if layers:
-        callee = keras.Model(model.inputs, {name: model.get_layer(name).output for name in LAYERS})
+        callee = keras.Model(model.inputs, {name: model.get_layer(name).output for name in layers})
     return tf.function(lambda x: callee(x, training=False), reduce_retracing=True)
 
 
 def bare(model, batches, _out: Path) -> None:
-    step = _function(model, False)
+    step = _function(model, BARE)
     for batch in batches:
         step(batch).numpy()
 
 
 def by_hand(model, batches, out: Path, *, sync: bool = False) -> None:
-    saving.saved(batches, _function(model, True), out, sync=sync)
+    saving.saved(batches, _function(model, LAYERS), out, sync=sync)
 
 
 def actlens_record(model, batches, out: Path, **options) -> None:
     import actlens
 
-    actlens.record(model, batches, out / "run", layers=LAYERS, progress=False, **options)
+    actlens.record(model, batches, out / "run", layers=list(LAYERS), progress=False, **options)
 
 
 METHODS: dict[str, Callable] = {

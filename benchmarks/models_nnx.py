@@ -6,8 +6,8 @@ import jax
 from flax import nnx
 
 
-def conv(inside: int, outside: int, size: int, stride: int, padding: int, rngs: nnx.Rngs) -> nnx.Conv:
-    return nnx.Conv(inside, outside, (size, size), stride, padding=padding, use_bias=False, rngs=rngs)
+def conv(inside: int, outside: int, size: int, stride: int, rngs: nnx.Rngs) -> nnx.Conv:
+    return nnx.Conv(inside, outside, (size, size), stride, padding=size // 2, use_bias=False, rngs=rngs)
 
 
 def norm(features: int, rngs: nnx.Rngs) -> nnx.BatchNorm:
@@ -18,11 +18,11 @@ class Block(nnx.Module):
     """The basic block of a residual network (He et al. 2015)."""
 
     def __init__(self, inside: int, outside: int, stride: int, rngs: nnx.Rngs) -> None:
-        self.conv1, self.bn1 = conv(inside, outside, 3, stride, 1, rngs), norm(outside, rngs)
-        self.conv2, self.bn2 = conv(outside, outside, 3, 1, 1, rngs), norm(outside, rngs)
+        self.conv1, self.bn1 = conv(inside, outside, 3, stride, rngs), norm(outside, rngs)
+        self.conv2, self.bn2 = conv(outside, outside, 3, 1, rngs), norm(outside, rngs)
         self.changes = inside != outside
         if self.changes:
-            self.conv3, self.bn3 = conv(inside, outside, 1, stride, 0, rngs), norm(outside, rngs)
+            self.conv3, self.bn3 = conv(inside, outside, 1, stride, rngs), norm(outside, rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         y = self.bn2(self.conv2(nnx.relu(self.bn1(self.conv1(x)))))
@@ -31,7 +31,7 @@ class Block(nnx.Module):
 
 class ResNet18(nnx.Module):
     def __init__(self, rngs: nnx.Rngs) -> None:
-        self.conv1, self.bn1 = conv(3, 64, 7, 2, 3, rngs), norm(64, rngs)
+        self.conv1, self.bn1 = conv(3, 64, 7, 2, rngs), norm(64, rngs)
         self.layer1 = nnx.Sequential(Block(64, 64, 1, rngs), Block(64, 64, 1, rngs))
         self.layer2 = nnx.Sequential(Block(64, 128, 2, rngs), Block(128, 128, 1, rngs))
         self.layer3 = nnx.Sequential(Block(128, 256, 2, rngs), Block(256, 256, 1, rngs))

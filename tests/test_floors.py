@@ -19,7 +19,7 @@ FLOOR = {  # room → floor; a room imports at its top level only from lower flo
     "table": 0.5,
     "format": 1,
     "keys": 1,
-    "padding": 1,
+    "padding": 1.3,
     "stopping": 1,
     "listing": 1.3,
     "turns": 1,

@@ -7,69 +7,118 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from actlens.activations import Activations
 from actlens.padding import Filler
 
 
-def batch(rows, *, columns=3, dtype="f4"):
-    return np.arange(rows * columns, dtype=dtype).reshape(rows, columns) + 1
+def batch(rows, *, columns=3, dtype="f4", seed=0):
+    return np.random.default_rng(seed).normal(size=(rows, columns)).astype(dtype)
+
+
+class Steps:
+    """A step that notes the shapes it was run with, as a compiler would."""
+
+    def __init__(self, function):
+        self.shapes = []
+        self.function = function
+
+    def __call__(self, arrays):
+        self.shapes.append(tuple(array.shape for array in arrays))
+        return Activations({"a": self.function(*arrays)}, {"a": ("sample", "unit")})
+
+
+def double(x, *_):
+    return x * 2
 
 
 @given(st.integers(1, 9), st.integers(1, 9))
-def test_real_rows_come_first_and_the_rest_is_filled_in_two_ways(rows, missing):
+def test_the_real_rows_come_back_and_no_shape_is_new(rows, missing):
+    filler, step = Filler(), Steps(double)
+    filler.run(step, [batch(rows + missing)])
+    small = batch(rows, seed=1)
+    acts = filler.run(step, [small])
+    assert np.array_equal(acts["a"], small * 2)
+    assert acts.axes == {"a": ("sample", "unit")}
+    assert set(step.shapes) == {((rows + missing, 3),)}
+
+
+def test_it_is_filled_with_its_own_last_row_and_with_rows_of_the_batch_before():
+    given, full, small = [], batch(5), batch(2, seed=1)
     filler = Filler()
-    full = batch(rows + missing) * 100
-    assert filler.fill([full]) is None
-    small = batch(rows)
-    filled = filler.fill([small])
-    assert filled is not None
-    assert (filled.rows, filled.size) == (rows, rows + missing)
-    for (way,) in (filled.own, filled.others):
-        assert way.shape == full.shape
-        assert np.array_equal(way[:rows], small)
-    assert (filled.own[0][rows:] == small[-1]).all()
-    assert all((row == full).all(axis=1).any() for row in filled.others[0][rows:])
-    assert not np.array_equal(filled.own[0], filled.others[0])
+    for x in (batch(5, seed=3), full, small):
+        filler.run(lambda arrays: given.append(arrays[0]) or Activations({"a": arrays[0] * 1}), [x])
+    own, others = given[-2:]
+    assert np.array_equal(own[:2], small)
+    assert np.array_equal(others[:2], small)
+    assert (own[2:] == small[-1]).all()
+    assert all((row == full).all(axis=1).any() for row in others[2:])
+
+
+@pytest.mark.parametrize(
+    "mixes",
+    [lambda x: x - x.mean(0), lambda x: x / x.max(), lambda x: x + x[::-1], lambda x: np.cumsum(x[::-1], 0)],
+)
+def test_a_model_that_mixes_the_samples_runs_on_the_small_batch(mixes):
+    filler, step = Filler(), Steps(mixes)
+    filler.run(step, [batch(5)])
+    small = batch(2, seed=1)
+    assert np.array_equal(filler.run(step, [small])["a"], mixes(small))
+
+
+def test_a_model_that_has_changed_meanwhile_runs_on_the_small_batch():
+    filler, weight = Filler(), [1.0]
+    step = Steps(lambda x: x * weight[0])
+    filler.run(step, [batch(5)])
+    weight[0] = 3.0
+    assert np.array_equal(filler.run(step, [batch(2)])["a"], batch(2) * 3)
 
 
 def test_what_all_batches_share_is_left_alone():
-    filler, scale, number = Filler(), np.ones((1, 3)), np.float32(2)
-    filler.fill([scale, batch(5), number])
-    filled = filler.fill([scale, batch(2), number])
-    assert filled is not None
-    assert filled.own[0] is scale
-    assert filled.own[2] is number
-    assert (filled.rows, filled.size) == (2, 5)
+    filler, scale, number = Filler(), np.full((1, 3), 2, "f4"), np.float32(3)
+    step = Steps(lambda s, x, n: s * x * n)
+    filler.run(step, [scale, batch(5), number])
+    assert np.array_equal(filler.run(step, [scale, batch(2), number])["a"], batch(2) * 6)
+    assert set(step.shapes) == {((1, 3), (5, 3), ())}
 
 
 @pytest.mark.parametrize(
     "later",
     [
-        [batch(5), batch(5)],  # nothing is smaller
         [batch(2), batch(3)],  # two arrays with other numbers of rows
         [batch(2, columns=4), batch(2)],  # another number of features
         [batch(2, dtype="f8"), batch(2)],
         [batch(0), batch(0)],
         [batch(7), batch(7)],
         [batch(2)],
-        [],
     ],
 )
 def test_what_is_not_filled_up(later):
-    filler = Filler()
-    filler.fill([batch(5), batch(5)])
-    assert filler.fill(later) is None
+    filler, step = Filler(), Steps(double)
+    filler.run(step, [batch(5), batch(5)])
+    assert np.array_equal(filler.run(step, later)["a"], later[0] * 2)
+    assert step.shapes[-1] == tuple(array.shape for array in later)
 
 
 def test_arrays_with_first_axes_of_their_own_are_not_filled_up():
-    filler = Filler()
-    filler.fill([batch(5), batch(8)])
-    assert filler.fill([batch(2), batch(2)]) is None
+    filler, step = Filler(), Steps(double)
+    filler.run(step, [batch(5), batch(8)])
+    filler.run(step, [batch(2), batch(2)])
+    assert step.shapes[-1] == ((2, 3), (2, 3))
 
 
-def test_a_larger_batch_is_the_new_measure():
+def test_a_larger_batch_is_the_new_measure_and_a_smaller_one_is_not():
+    filler, step = Filler(), Steps(double)
+    for rows in (2, 5, 1, 4):
+        assert np.array_equal(filler.run(step, [batch(rows)])["a"], batch(rows) * 2)
+    assert step.shapes == [((2, 3),), ((5, 3),), ((5, 3),), ((5, 3),)]
+
+
+def test_a_value_that_is_not_the_batchs_is_given_as_it_is():
     filler = Filler()
-    filler.fill([batch(2)])
-    assert filler.fill([batch(5)]) is None
-    filled = filler.fill([batch(4)])
-    assert filled is not None
-    assert filled.size == 5
+
+    def step(arrays):
+        return Activations({"rows": arrays[0], "table": np.arange(7), "one": np.float32(1)})
+
+    filler.run(step, [batch(5)])
+    acts = filler.run(step, [batch(2, seed=1)])
+    assert {key: np.shape(array) for key, array in acts.items()} == {"rows": (2, 3), "table": (7,), "one": ()}

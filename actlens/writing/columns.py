@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from actlens.backend import root_of
 from actlens.errors import ColumnError
 from actlens.format.dtypes import code_of
 from actlens.format.schema import STEP, STRING, ColumnSpec
@@ -57,7 +58,8 @@ def _one_a_row(name: str, column: Column, rows: int) -> Column:
 
 def _check_text(name: str, value: Any, column: Column) -> None:
     """Look at the texts as they were given: numpy drops a NUL at the end, and makes text of a number."""
-    items = column.tolist() if isinstance(value, np.ndarray) else [value] if isinstance(value, str) else value
+    array = isinstance(value, np.ndarray) or root_of(type(value)) is not None
+    items = column.tolist() if array else [value] if isinstance(value, str) else value
     if not all(isinstance(item, str) for item in items):
         raise ColumnError.bad_values(name, "a mixture of text and other things")
     for item in items:

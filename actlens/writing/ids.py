@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from actlens.errors import ArgumentError, IdError
 from actlens.backend import root_of
+from actlens.errors import ArgumentError, IdError
 from actlens.writing.host import is_unicode, to_numpy
 
 Ids = npt.NDArray[Any]
