@@ -34,7 +34,7 @@ class Filler:
             return step(arrays)
         pairs = list(zip(arrays, self._full, strict=True))
         size = next(int(full.shape[0]) for array, full in pairs if not _like(array, full))
-        own = step([_joined(array, array[-1:], full) for array, full in pairs])
+        own = step([_joined(array, array, full, at=-1) for array, full in pairs])
         if not all(_is_here(array) for array in own.values()):
             return step(arrays)
         others = step([_joined(array, full, full) for array, full in pairs])
@@ -66,12 +66,15 @@ def _part_of(array: Any, full: Any) -> int | None:
     return int(array.shape[0]) if alike and 0 < array.shape[0] < full.shape[0] else None
 
 
-def _joined(array: Any, filling: Any, full: Any) -> Any:
-    """Put rows of `filling`, from its last one backwards and over again, behind those of `array`."""
+def _joined(array: Any, filling: Any, full: Any, *, at: int | None = None) -> Any:
+    """Put the last rows of `filling` behind those of `array`, or one of them, `at`, over and over."""
     if _like(array, full):
         return array
-    missing = np.arange(full.shape[0] - array.shape[0])
-    return np.concatenate([np.asarray(array), np.asarray(filling)[-1 - missing % filling.shape[0]]])
+    missing = full.shape[0] - array.shape[0]
+    rows = (
+        np.asarray(filling)[-missing:] if at is None else np.repeat(np.asarray(filling)[at:], missing, axis=0)
+    )
+    return np.concatenate([np.asarray(array), rows])
 
 
 def _is_here(array: Any) -> bool:
