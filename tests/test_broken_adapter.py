@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch.utils.hooks import RemovableHandle
 
+import actlens.stopping
 import actlens_torch
 import actlens_torch as good
 from actlens.activations import Activations
@@ -68,7 +69,7 @@ REMOVE = RemovableHandle.remove
 
 
 def remove_on_success(handle):
-    if sys.exc_info()[0] in {None, actlens_torch._stop.Stopped}:
+    if sys.exc_info()[0] in {None, actlens.stopping.Stopped}:
         REMOVE(handle)
 
 

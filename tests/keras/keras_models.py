@@ -5,6 +5,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from actlens._capture import capture
+
 L = keras.layers
 BACKEND = keras.backend.backend()
 
@@ -71,3 +73,58 @@ def state(model):
         for layer in everything(model)
     ]
     return per_layer, [numpy(variable.value).tobytes() for variable in model.variables]
+
+
+def captured(model, layers, *args, **kwargs):
+    """Key → numpy, of one forward."""
+    _, acts = capture(model, layers)(*args, **kwargs)
+    return {key: numpy(value) for key, value in acts.items()}
+
+
+def functional():
+    """A shared layer around a nested sequential model."""
+    inner = keras.Sequential(
+        [keras.Input((4,)), L.Dense(3, name="in1"), L.Dense(4, name="in2")], name="inner"
+    )
+    shared = L.Dense(4, name="shared")
+    x = keras.Input((4,))
+    return keras.Model(x, L.Dense(2, name="head")(shared(inner(shared(x)))))
+
+
+class Block(L.Layer):
+    def __init__(self, units):
+        super().__init__()
+        self.dense = L.Dense(units)
+        self.norm = L.LayerNormalization()
+
+    def build(self, shape):
+        self.dense.build(shape)
+        self.norm.build(self.dense.compute_output_shape(shape))
+
+    def call(self, x):
+        return self.norm(self.dense(x))
+
+
+class Subclassed(keras.Model):
+    """Layers in attributes, lists, tuples and dicts, the same one twice, and a model in the model."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = L.Dense(4)
+        self.blocks = [Block(4), Block(4)]
+        self.heads = {"a": L.Dense(2), "b.c": L.Dense(3)}
+        self.pair = (L.Dense(4), L.Dense(4))
+        self.enc = functional()
+        self.again = self.first
+
+    def call(self, x):
+        x = self.again(self.first(x))
+        for layer in (*self.blocks, *self.pair):
+            x = layer(x)
+        return {"a": self.heads["a"](x), "b": self.heads["b.c"](x), "enc": self.enc(x)}
+
+
+def called(model, *shape):
+    """The model, built by a call."""
+    model(images(*shape))
+    return model
