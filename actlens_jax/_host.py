@@ -27,34 +27,39 @@ def fetch(
         IndexError: a row that the array does not have.
     """
     index = None if rows is None else np.asarray(rows, dtype=np.int64)
-    started = {key: _start(key, array, index) for key, array in arrays.items()}
-    return lambda: {key: _owned(array) for key, array in started.items()}
+    waits = {key: _start(key, array, index) for key, array in arrays.items()}
+    return lambda: {key: wait() for key, wait in waits.items()}
 
 
-def _start(key: str, array: Any, index: npt.NDArray[np.int64] | None) -> Any:
+def _start(key: str, array: Any, index: npt.NDArray[np.int64] | None) -> Callable[[], Host]:
+    """Start the copy; on the CPU numpy's view of a jax array is the array's own memory, and is copied too."""
     _refuse(key, array)
-    if not isinstance(array, jax.Array):
-        return array if index is None else array[index]
     if index is not None:
-        array = _rows(array, index)
-    array.copy_to_host_async()
-    return array
+        _check(index, array.shape[0])
+        if isinstance(array, jax.Array) and not _on_host(array):
+            array, index = _gathered(array, index)
+    if isinstance(array, jax.Array):
+        array.copy_to_host_async()
+    if index is None:
+        return lambda: np.array(array, order="C", copy=True)
+    return lambda: np.ascontiguousarray(np.asarray(array)[index])
 
 
-def _rows(array: jax.Array, index: npt.NDArray[np.int64]) -> jax.Array:
-    count = array.shape[0]
+def _check(index: npt.NDArray[np.int64], count: int) -> None:
     if index.size and (index.min() < -count or index.max() >= count):
         raise IndexError(f"rows {index.min()} to {index.max()} of an array with {count} rows")
-    # on the CPU a copy of all costs less than the compilation of a gather for each number of rows
-    if all(device.platform == "cpu" for device in array.devices()):
-        return jnp.asarray(np.asarray(array)[index])
-    return array[index]
 
 
-def _owned(array: Any) -> Host:
-    """Give a copy: on the CPU numpy's view of a jax array is the array's own memory."""
-    host = np.asarray(array)
-    return np.array(host, order="C", copy=True)
+def _on_host(array: jax.Array) -> bool:
+    return all(device.platform == "cpu" for device in array.devices())
+
+
+def _gathered(array: jax.Array, index: npt.NDArray[np.int64]) -> tuple[jax.Array, npt.NDArray[np.int64]]:
+    """Pick rows on the device, up to a power of two of them: each other number would be compiled anew."""
+    count = len(index)
+    padded = np.zeros(1 << max(count - 1, 0).bit_length(), np.int64)
+    padded[:count] = index
+    return jnp.take(array, padded, axis=0), np.arange(count)
 
 
 def _refuse(key: str, array: Any) -> None:
