@@ -71,7 +71,11 @@ class BatchReader:
 
 
 def _rows(value: Any) -> int:
-    shape = getattr(value, "shape", None)
+    """Give the number of samples of what goes to the model: an array, or the first one in a dict or a tuple."""
+    first = value
+    while isinstance(first, (Mapping, tuple, list)) and len(first):
+        first = next(iter(first.values() if isinstance(first, Mapping) else first))
+    shape = getattr(first, "shape", None)
     if shape is None or len(shape) == 0:
         raise BatchError.no_rows(value)
     return int(shape[0])

@@ -1,8 +1,8 @@
 """The adapter for Keras 3 on any of its backends: TensorFlow, JAX or PyTorch.
 
-How it works: Keras has no hooks, so one call of `forward` puts a function around the `call` of each selected
-layer, as an attribute of the instance, calls the model once, unchanged, and removes it. Importing this package
-imports of TensorFlow, JAX and PyTorch only the one that Keras itself runs on.
+How it works: Keras has no hooks, so one call of `forward` puts a function around the `call` of each
+selected layer, as an attribute of the instance, calls the model once, unchanged, and removes it. Importing
+this package imports of TensorFlow, JAX and PyTorch only the one that Keras itself runs on.
 """
 
 from __future__ import annotations

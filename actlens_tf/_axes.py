@@ -138,7 +138,9 @@ _RULES: dict[type, _Rule] = {
     **_rules(_by_rank(_UNIT), "Flatten", "Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax"),
     **_rules(_by_rank(_UNIT), "Dropout", "AlphaDropout", "GaussianDropout", "GaussianNoise", "Identity"),
     **_rules(_by_rank(_UNIT), "Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate"),
-    **_rules(lambda _layer, _suffix, rank: _UNIT if rank == 2 else None, "LSTMCell", "GRUCell", "SimpleRNNCell"),
+    **_rules(
+        lambda _layer, _suffix, rank: _UNIT if rank == 2 else None, "LSTMCell", "GRUCell", "SimpleRNNCell"
+    ),
     **_rules(_by_rank(_STEPS), "RepeatVector"),
     **_rules(_recurrent, "RNN", "LSTM", "GRU", "SimpleRNN"),
     **_families(_convolutional, "ConvLSTM{}"),

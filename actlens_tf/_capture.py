@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -10,6 +9,8 @@ import keras
 from actlens.activations import INPUT, Activations, Layer, Selector, Tape
 from actlens.backend import Forward
 from actlens.errors import LayerNeverFired
+from actlens.stopping import Fired, Stopped, StopPlan
+from actlens.turns import turn_of
 from actlens_tf._activations import KerasActivations, traced
 from actlens_tf._axes import axes_of
 from actlens_tf._framework import framework
@@ -17,8 +18,7 @@ from actlens_tf._model import check_built, check_model
 from actlens_tf._moment import Moment
 from actlens_tf._naming import Place, is_rnn, places
 from actlens_tf._patches import Around, around_calls
-from actlens_tf._stop import Stopped, StopPlan
-from actlens_tf._threads import turn_of
+from actlens_tf._stop import of_array
 from actlens_tf._values import Keeper, Kept, is_array, leaves_of, without_aliases
 
 _SYMBOLIC = "the forward was given a KerasTensor, a symbol without values; call it with arrays"
@@ -27,9 +27,9 @@ _SYMBOLIC = "the forward was given a KerasTensor, a symbol without values; call 
 def capture(model: Any, select: Selector, /, *, stop: bool = False) -> Forward:
     """Give a forward that calls the model once, unchanged, and captures what `select` asks for.
 
-    It works eagerly and in a tf.function, a jax.jit or a gradient tape of the caller's. With `stop`, the first
-    call for each kind of input runs in full and learns what fires; later ones end there. In a graph all run in
-    full, since the graph leaves out by itself what nobody asks for.
+    It works eagerly and in a tf.function, a jax.jit or a gradient tape of the caller's. With `stop`, the
+    first call for each kind of input runs in full and learns what fires; later ones end there. In a graph
+    all run in full, since the graph leaves out by itself what nobody asks for.
 
     Raises:
         UnsupportedModel: the layers cannot be heard (a SavedModel, Keras 2), or have no weights yet.
@@ -41,14 +41,18 @@ def capture(model: Any, select: Selector, /, *, stop: bool = False) -> Forward:
     def forward(*args: Any, **kwargs: Any) -> tuple[Any, Activations]:
         args, kwargs = without_aliases(args), without_aliases(kwargs)
         tape = Tape(select, is_array=is_array, keep=Keeper(select).keep)
-        if plan is None:
-            output, notes = ears.listen(tape, args, kwargs), ()
-        elif framework().tracing():
-            ears.listen(tape, args, kwargs)
-            output, notes = None, ()
+
+        def listen(fired: Fired | None) -> tuple[str, ...]:
+            ears.listen(tape, args, kwargs, fired)
+            return ()
+
+        output = None
+        notes: tuple[str, ...] = ()
+        if plan is not None and not framework().tracing():
+            notes = plan.run(listen, (args, kwargs), of_array=of_array)
         else:
-            output, notes = None, plan.run(ears, tape, args, kwargs)
-        return output, _opened(tape.activations(*notes))
+            output = ears.listen(tape, args, kwargs)
+        return None if stop else output, _opened(tape.activations(*notes))
 
     return framework().opaque(forward)
 
@@ -72,7 +76,7 @@ class Ears:
         tape: Tape,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        fired: Callable[[str], None] | None = None,
+        fired: Fired | None = None,
     ) -> Any:
         """Call the model once; give its output.
 
@@ -125,4 +129,5 @@ def _opened(acts: Activations) -> KerasActivations:
     """Give the arrays themselves, with what was learned about them."""
     arrays = {key: kept.array if isinstance(kept, Kept) else kept for key, kept in acts.items()}
     in_graph = keras.backend.backend() == "tensorflow" and framework().tracing()
-    return traced(arrays, acts.axes, acts.report) if in_graph else KerasActivations(arrays, acts.axes, acts.report)
+    make = traced if in_graph else KerasActivations
+    return make(arrays, acts.axes, acts.report)

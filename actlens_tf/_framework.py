@@ -15,8 +15,8 @@ from actlens.backend import Forward
 class Framework(Protocol):
     """What the adapter asks of the backend of Keras."""
 
-    NOT_TRACEABLE: tuple[type[Exception], ...]
-    """What it raises when a model looks at values while it is traced."""
+    TRACES: bool
+    """Whether `compiled` and `dry_run` trace the model, which fails where it looks at values."""
 
     def version(self) -> str:
         """Give the backend's own version."""

@@ -48,7 +48,9 @@ def _start(key: str, array: Any, rows: Rows | None) -> Callable[[], Host]:
         array = array.value
     if isinstance(array, keras.KerasTensor):
         raise UncapturableValue.of(
-            key, "a KerasTensor, a symbol without values", "Call the forward with arrays, not with keras.Input."
+            key,
+            "a KerasTensor, a symbol without values",
+            "Call the forward with arrays, not with keras.Input.",
         )
     if isinstance(array, np.ndarray):
         copy = np.array(array if rows is None else array[rows], order="C")

@@ -20,11 +20,13 @@ def start(key: str, array: Any, rows: npt.NDArray[np.int64] | None) -> Callable[
     """Pick the rows and start the copy."""
     if isinstance(array, jax.core.Tracer):
         raise UncapturableValue.of(
-            key, "a tracer of a jax transformation", "Return it from the transformed function, and write it outside."
+            key,
+            "a tracer of a jax transformation",
+            "Return it from the transformed function, write it outside.",
         )
     if isinstance(array, jax.experimental.sparse.JAXSparse):
         raise UncapturableValue.of(key, "a sparse array", "Make it dense first: array.todense().")
-    if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
         raise UncapturableValue.of(key, "random keys", "Take their numbers: jax.random.key_data(keys).")
     if not array.is_fully_addressable:
         raise UncapturableValue.of(

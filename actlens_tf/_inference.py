@@ -11,11 +11,14 @@ import keras
 
 from actlens.activations import Activations
 from actlens.backend import Forward
+from actlens.errors import ActlensError
 from actlens_tf._activations import KerasActivations
 from actlens_tf._framework import framework
 from actlens_tf._inputs import native
+from actlens_tf._losses import kept_losses
 from actlens_tf._model import check_model
-from actlens_tf._values import sizes
+from actlens_tf._naming import places
+from actlens_tf._values import leaves_of, sizes
 
 _EAGERLY = "record() ran this model eagerly, since it cannot be traced: {error}"
 
@@ -36,25 +39,29 @@ class _Session:
     def __init__(self, model: Any, forward: Forward) -> None:
         self._model = model
         self._forward = forward
-        self._variables: list[Any] = list(model.variables)
+        self._variables = _variables(model)
         self._written: dict[int, Any] = {}
         self._compiled = framework().compiled(self._step, model)
         self._why_eager = ""
 
     def __call__(self, *args: Any, **kwargs: Any) -> tuple[None, Activations]:
         args, kwargs = native(args), native(kwargs)
-        with framework().kept_modes(self._model):
+        with framework().kept_modes(self._model), kept_losses(self._model):
             acts, written = self._run(args, kwargs)
         self._written = written
         return None, _measured(acts, self._why_eager)
 
-    def _run(self, args: Any, kwargs: Any) -> tuple[KerasActivations, dict[int, Any]]:
+    def _run(self, args: Any, kwargs: Any) -> tuple[Activations, dict[int, Any]]:
         values = framework().weights(self._variables)
         if not self._why_eager and not getattr(self._model, "run_eagerly", False):
             try:
-                result: tuple[KerasActivations, dict[int, Any]]
+                result: tuple[Activations, dict[int, Any]]
                 result = self._compiled(values, self._written, args, kwargs)
-            except framework().NOT_TRACEABLE as error:
+            except ActlensError:
+                raise
+            except Exception as error:  # Keras rewrites errors, so that types do not tell what they were
+                if not framework().TRACES:
+                    raise
                 self._why_eager = _EAGERLY.format(error=type(error).__name__)
             else:
                 return result
@@ -62,7 +69,7 @@ class _Session:
 
     def _step(
         self, values: list[Any], written: dict[int, Any], args: Any, kwargs: Any
-    ) -> tuple[KerasActivations, dict[int, Any]]:
+    ) -> tuple[Activations, dict[int, Any]]:
         """Run the model with the values of its variables; give what was captured, and what it wrote."""
         given = dict(enumerate(values)) | written
         mapping = [(self._variables[at], value) for at, value in given.items()]
@@ -74,7 +81,14 @@ class _Session:
         return acts, written | changed
 
 
-def _measured(acts: KerasActivations, note: str) -> KerasActivations:
+def _variables(model: Any) -> list[Any]:
+    """List all variables of a model, with those that Keras does not count: the states of stateful RNNs."""
+    held = [vars(layer).get("states") for layer in (model, *(place.layer for place in places(model)))]
+    more = [leaf for leaf in leaves_of(held) if isinstance(leaf, keras.Variable)]
+    return list({id(variable): variable for variable in [*model.variables, *more]}.values())
+
+
+def _measured(acts: Activations, note: str) -> KerasActivations:
     """Write the sizes that a graph did not know into the report."""
     report = acts.report
     if report is not None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-import re
 from typing import Any
 
 import keras
 
-from actlens.activations import INPUT, Axes, LayerInfo, Report, Tape
+from actlens.activations import LayerInfo, Report, Tape
+from actlens.errors import ActlensError
+from actlens.listing import Everything, listing
 from actlens_tf._capture import Ears
 from actlens_tf._framework import framework
 from actlens_tf._inputs import native
+from actlens_tf._losses import kept_losses
 from actlens_tf._model import check_built, check_model
 from actlens_tf._naming import Place, is_rnn, places
 from actlens_tf._values import Kept, is_array, sizes
@@ -35,18 +36,12 @@ def layers(model: Any, /, *args: Any, **kwargs: Any) -> dict[str, LayerInfo]:
             for path, place in found.items()
         }
     check_built(model)
-    report, unheard = _report(model, args, kwargs)
-    infos: dict[str, LayerInfo] = {}
-    for key, info in report.layers.items():
-        path = re.split(r"[:\[]", key)[0]
-        infos[key] = dataclasses.replace(info, note=unheard.get(path, ""), aliases=found[path].aliases)
-    for path, place in found.items():
-        if path in report.never_fired:
-            why = report.never_fired[path] or _BYPASSED
-            infos[path] = LayerInfo(place.type, note=f"never called: {why}", aliases=place.aliases)
-        elif not any(key == path or key.startswith((f"{path}[", f"{path}:")) for key in report.layers):
-            infos[path] = LayerInfo(place.type, note="returned no array", aliases=place.aliases)
-    return infos
+    report, partly = _report(model, args, kwargs)
+    known = {
+        path: LayerInfo(place.type, note=partly.get(path, ""), aliases=place.aliases)
+        for path, place in found.items()
+    }
+    return listing(report, known, why_not=dict.fromkeys(found, _BYPASSED))
 
 
 def _beforehand(place: Place) -> str:
@@ -55,31 +50,13 @@ def _beforehand(place: Place) -> str:
     return place.why_inside if in_graph else place.why_not
 
 
-class _Everything:
-    """The selector of layers(): the output of every layer."""
-
-    def layer(self, name: str) -> bool:
-        return not name.endswith(INPUT)
-
-    def wants(self, key: str) -> bool:
-        return bool(key)
-
-    def transform(self, key: str, array: Any) -> Any:
-        del key
-        return array
-
-    def axes(self, key: str, axes: Axes | None) -> Axes | None:
-        del key
-        return axes
-
-
 def _report(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Report, dict[str, str]]:
     """Run the model without computing; give the report, and which layers have calls that no capture gives."""
-    ears = Ears(model, _Everything(), strict=False)
+    ears = Ears(model, Everything(), strict=False)
     reports: list[Report] = []
 
     def run(*args: Any, **kwargs: Any) -> None:
-        tape = Tape(_Everything(), is_array=is_array, keep=_described)
+        tape = Tape(Everything(), is_array=is_array, keep=_described)
         with keras.StatelessScope():
             ears.listen(tape, args, kwargs)
         report = tape.activations().report
@@ -87,10 +64,14 @@ def _report(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[
         reports.append(report)
 
     args, kwargs = native(args), {"training": False, **native(kwargs)}
-    with framework().kept_modes(model):
+    with framework().kept_modes(model), kept_losses(model):
         try:
             framework().dry_run(run, args, kwargs)
-        except framework().NOT_TRACEABLE:
+        except ActlensError:
+            raise
+        except Exception:  # a model that looks at values; Keras rewrites errors, so that types do not tell
+            if not framework().TRACES:
+                raise
             run(*args, **kwargs)
     return reports[-1], ears.partly
 

@@ -20,8 +20,8 @@ def check_model(model: Any) -> Any:
         raise UnsupportedModel.hidden(
             "a TFSMLayer",
             "runs a SavedModel, a graph without Keras layers",
-            "Load the model as it was saved by Keras, keras.saving.load_model('….keras'); or make the TFSMLayer a "
-            "layer of a model, to capture what it returns.",
+            "Load the model as it was saved by Keras, keras.saving.load_model('….keras'); or make the "
+            "TFSMLayer a layer of a model, to capture what it returns.",
         )
     if isinstance(model, keras.layers.Layer):
         return model
@@ -53,7 +53,7 @@ def check_built(model: Any) -> None:
     """Refuse a model whose weights would be made, at random, by the capture itself.
 
     Raises:
-        UnsupportedModel: the model was never called, and has layers that make their weights in the first call.
+        UnsupportedModel: the model was never called, and has layers that make their weights in a call.
     """
     if getattr(model, "built", True):
         return

@@ -9,14 +9,15 @@ from typing import Any
 
 from keras.src.backend.common import global_state
 
-from actlens.activations import INPUT, Layer, Tape
+from actlens.activations import INPUT, Layer, Tape, arguments
 from actlens_tf._framework import framework
 from actlens_tf._naming import Place
 from actlens_tf._patches import Around, Call
+from actlens_tf._values import is_array, mapped
 
 _OTHER_LOOP = (
-    "runs inside a loop, a branch or a compiled function (keras.ops.cond, while_loop, scan, map, a tf.function, "
-    "jax.jit or rematerialization), where values cannot leave the graph; capture {around} instead"
+    "runs inside a loop, a branch or a compiled function (keras.ops.cond, while_loop, scan, map, a "
+    "tf.function, jax.jit, rematerialization), where values cannot leave the graph; capture {around} instead"
 )
 
 
@@ -71,7 +72,7 @@ class Moment:
             if not self._mine():
                 return call(*args, **kwargs)
             if inputs:
-                self._take(place, _Event(place.path + INPUT, layer, arguments(args, kwargs)))
+                self._take(place, _Event(place.path + INPUT, layer, _given(args, kwargs)))
             result = call(*args, **kwargs)
             if output:
                 self._take(place, _Event(place.path, layer, result))
@@ -124,20 +125,14 @@ class Moment:
                 self._fired(event.name)
 
 
-def arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Give what goes into a layer: a single array as itself, else a dict by index and by name.
-
-    `training` and what is None are Keras's own additions.
-    """
-    given: dict[Any, Any] = {**dict(enumerate(args)), **kwargs}
-    given = {key: value for key, value in given.items() if value is not None and key != "training"}
-    return given[0] if list(given) == [0] else given
+def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Give what goes into a layer, without what Keras adds to it: the mode, and masks that are None."""
+    own = {name: value for name, value in kwargs.items() if value is not None and name != "training"}
+    return arguments(args, own, is_array)
 
 
 def _owned(value: Any) -> Any:
     """Take arrays for good, in the containers that keys can name."""
-    from actlens_tf._values import is_array, mapped
-
     return mapped(value, lambda leaf: framework().owned(leaf) if is_array(leaf) else leaf)
 
 
@@ -148,6 +143,6 @@ def _symbolic_scope() -> object:
 
 def _steps(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
     sequences = args[0] if args else kwargs.get("sequences")
-    shape = getattr(sequences, "shape", ())
-    steps = shape[1] if len(shape) > 1 else None
+    shape = getattr(sequences, "shape", None)
+    steps = None if shape is None or len(shape) < 2 else shape[1]
     return steps if isinstance(steps, int) else None

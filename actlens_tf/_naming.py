@@ -20,6 +20,12 @@ _RESERVED = re.compile(r"[.:@*?!\[\]]")  # what keys and patterns are made of
 _BOOKKEEPING = re.compile(r"_self_|_tracked$|_modules$|_functional$")
 
 
+_COMPILED = (
+    "runs inside of {kind}.call, a compiled function (@tf.function, @jax.jit), which values cannot leave; take "
+    "the decorator away, since Keras compiles by itself"
+)
+
+
 @dataclasses.dataclass(slots=True, eq=False)
 class Place:
     """A layer in a model: its path, and the layer around it that calls it in a loop."""
@@ -38,22 +44,38 @@ class Place:
     @property
     def why_not(self) -> str:
         """Why this layer is seldom called at all; empty where nothing is known."""
-        if self.around is None or not isinstance(self.around.layer, _ATTENTION):
-            return ""
-        if self.layer not in [getattr(self.around.layer, name, None) for name in ("_softmax", "_dropout_layer")]:
-            return ""
-        return f"{self.around.type} does this in one operation, unless it is called with return_attention_scores=True"
+        return self._why_compiled or self._why_fused
 
     @property
     def why_inside(self) -> str:
         """Why values of this layer may not come out of the loop around it; empty where there is none."""
         if self.loop is None:
             return ""
-        around = f"{self.loop.type} layer {self.loop.path!r}" if self.loop.path else f"{self.loop.type} itself"
-        cure = f"capture {self.loop.path!r} itself" if self.loop.path else "capture it as a layer of a model"
+        kind, path = self.loop.type, self.loop.path
+        around = f"{kind} layer {path!r}" if path else f"{kind} itself"
+        cure = f"capture {path!r} itself" if path else "capture it as a layer of a model"
         if is_rnn(self.loop.layer):
             cure += ", with return_sequences=True"
         return f"runs inside the loop of the {around}, where values cannot leave the graph; {cure}"
+
+    @property
+    def _why_compiled(self) -> str:
+        around = self.around
+        while around is not None:
+            if any(hasattr(type(around.layer).call, mark) for mark in ("get_concrete_function", "lower")):
+                return _COMPILED.format(kind=around.type)
+            around = around.around
+        return ""
+
+    @property
+    def _why_fused(self) -> str:
+        if self.around is None or not isinstance(self.around.layer, _ATTENTION):
+            return ""
+        own = vars(self.around.layer)
+        own = own | own.get("_modules", {})
+        if all(self.layer is not own.get(name) for name in ("_softmax", "_dropout_layer")):
+            return ""
+        return f"{self.around.type} fuses it with its products, unless return_attention_scores=True is given"
 
 
 def is_rnn(layer: Any) -> bool:
@@ -105,7 +127,8 @@ _INPUT = keras.layers.InputLayer
 
 def _is_graph(model: Any) -> bool:
     """Say whether a model is functional or sequential: then its layers have no attributes."""
-    return isinstance(model, keras.Sequential) or (isinstance(model, keras.Model) and hasattr(model, "operations"))
+    functional = isinstance(model, keras.Model) and hasattr(model, "operations")
+    return functional or isinstance(model, keras.Sequential)
 
 
 def _tracked(layer: Any) -> list[Any]:
@@ -115,8 +138,8 @@ def _tracked(layer: Any) -> list[Any]:
 def _held(layer: Any) -> list[_Child]:
     """Give what the attributes hold, in the order in which Keras came to know it.
 
-    On PyTorch an attribute that is a layer stands in another dict than a list of layers: only Keras's own list
-    has the same order on every backend.
+    On PyTorch an attribute that is a layer stands in another dict than a list of layers: only Keras's own
+    list has the same order on every backend.
     """
     order = {id(child): at for at, child in enumerate(_tracked(layer))}
     own = {**vars(layer), **vars(layer).get("_modules", {})}

@@ -15,11 +15,12 @@ import numpy as np
 
 from actlens.backend import Forward
 from actlens_tf._activations import flattened, rebuilt
+from actlens_tf._jitted import Jitted, traced_shapes
 from actlens_tf._naming import places
 
-NOT_TRACEABLE: tuple[type[Exception], ...] = (
-    jax.errors.JAXTypeError,  # `if array:`, numpy on a tracer
-    jax.errors.JAXIndexError,  # a mask whose number of rows depends on values
+TRACES = True
+_state: Callable[..., object] = getattr(jax.extend.core, "get_opaque_trace_state", None) or (
+    jax.core.get_opaque_trace_state  # where it was in older versions
 )
 
 
@@ -30,7 +31,7 @@ def version() -> str:
 
 def context() -> object:
     """Give the trace that runs now."""
-    return jax.extend.core.get_opaque_trace_state(convention="flax")
+    return _state(convention="flax")
 
 
 def tracing() -> bool:
@@ -47,7 +48,7 @@ def unusual(array: Any) -> tuple[str, str] | None:
     """See Framework."""
     if isinstance(array, jax.experimental.sparse.JAXSparse):
         return "a sparse array", "Give it a transform: layers={'…': lambda a: a.todense()}."
-    if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
         return "random keys", "Give it a transform: layers={'…': jax.random.key_data}."
     return None
 
@@ -58,31 +59,9 @@ def converted(array: Any) -> Any:
 
 
 def compiled(step: Callable[..., Any], model: Any) -> Callable[..., Any]:
-    """Give jax.jit where every layer can be jitted; arguments that are not arrays are baked in."""
-    if not all(getattr(place.layer, "supports_jit", True) for place in places(model)):
-        return step
-    jitted: dict[object, Callable[..., Any]] = {}
-
-    def run(values: Any, overlay: Any, args: Any, kwargs: Any) -> Any:
-        leaves, tree = jax.tree_util.tree_flatten((args, kwargs))
-        arrays = {at: leaf for at, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)}
-        fixed = {at: leaf for at, leaf in enumerate(leaves) if at not in arrays}
-        try:
-            key = (tree, *((at, type(leaf), leaf) for at, leaf in fixed.items()))
-            function = jitted.get(key)
-        except TypeError:  # an argument that cannot be compared
-            return step(values, overlay, args, kwargs)
-        if function is None:
-
-            def on_arrays(values: Any, overlay: Any, arrays: dict[int, Any]) -> Any:
-                both = fixed | arrays
-                args, kwargs = jax.tree_util.tree_unflatten(tree, [both[at] for at in range(len(both))])
-                return step(values, overlay, args, kwargs)
-
-            function = jitted[key] = jax.jit(on_arrays)
-        return function(values, overlay, arrays)
-
-    return run
+    """Give the step under jax.jit where every layer can be jitted."""
+    can = all(getattr(place.layer, "supports_jit", True) for place in places(model))
+    return Jitted(step) if can else step
 
 
 def weights(variables: list[Any]) -> list[Any]:
@@ -92,15 +71,7 @@ def weights(variables: list[Any]) -> list[Any]:
 
 def dry_run(run: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Trace with shapes only."""
-    leaves, tree = jax.tree_util.tree_flatten((args, kwargs))
-    arrays = {at: leaf for at, leaf in enumerate(leaves) if isinstance(leaf, (jax.Array, np.ndarray))}
-
-    def traced(arrays: dict[int, Any]) -> None:
-        both = dict(enumerate(leaves)) | arrays
-        args, kwargs = jax.tree_util.tree_unflatten(tree, [both[at] for at in range(len(both))])
-        run(*args, **kwargs)
-
-    jax.eval_shape(traced, arrays)
+    traced_shapes(run, args, kwargs)
 
 
 def kept_modes(model: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,12 +13,9 @@ import tensorflow as tf
 
 from actlens.backend import Forward
 
-NOT_TRACEABLE: tuple[type[Exception], ...] = (
-    tf.errors.OperatorNotAllowedInGraphError,  # `if tensor:`
-    NotImplementedError,  # numpy on a symbolic tensor
-    AttributeError,  # tensor.numpy()
-)
+TRACES = True
 _EAGER = "eager"
+_VECTORIZED = re.compile(r"loop_body(_\d+)?")
 
 
 def version() -> str:
@@ -26,8 +24,15 @@ def version() -> str:
 
 
 def context() -> object:
-    """Give the graph that operations go to now."""
-    return _EAGER if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+    """Give the graph that operations go to now, and how deep in vectorized loops.
+
+    tf.vectorized_map puts what it vectorizes into the graph around it, as one row: only its name tells.
+    """
+    if tf.executing_eagerly():
+        return _EAGER
+    scopes = tf.get_current_name_scope().split("/")
+    loops = sum(bool(_VECTORIZED.fullmatch(scope)) for scope in scopes)
+    return id(tf.compat.v1.get_default_graph()), loops
 
 
 def tracing() -> bool:

@@ -14,7 +14,7 @@ import torch.utils._pytree as pytree
 from actlens.backend import Forward
 from actlens_tf._activations import flattened, rebuilt
 
-NOT_TRACEABLE: tuple[type[Exception], ...] = ()
+TRACES = False
 
 
 def version() -> str:
@@ -43,7 +43,8 @@ def unusual(array: Any) -> tuple[str, str] | None:
     if torch._C._functorch.is_functorch_wrapped_tensor(array) and torch._C._functorch.is_batchedtensor(array):
         return "a tensor inside torch.vmap", "Call forward on the whole batch, outside of vmap."
     if array.layout != torch.strided:
-        return f"a sparse tensor ({array.layout})", "Give it a transform: layers={'…': lambda t: t.to_dense()}."
+        remedy = "Give it a transform: layers={'…': lambda t: t.to_dense()}."
+        return f"a sparse tensor ({array.layout})", remedy
     if array.device.type == "meta":
         return "a meta tensor, which has no values", "Build the model outside of keras.device('meta')."
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import saving
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
 BARE = ()
 SIZES = {"resnet18": (32, 64, 64, 3), "mlp": (256, 256)}  # one batch
+LARGE = "actlens 256 MiB shards"
 
 
 def batches(name: str, rows: int) -> Iterator:
@@ -17,6 +19,8 @@ def batches(name: str, rows: int) -> Iterator:
 
 
 def model(name: str):
+    """Give a model; Keras asks only at its import which backend it is to run on."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     import models_keras
 
     return {"resnet18": models_keras.resnet18, "mlp": models_keras.mlp}[name]()
@@ -56,3 +60,4 @@ METHODS: dict[str, Callable] = {
     "actlens": actlens_record,
     "actlens rename": lambda *a: actlens_record(*a, durability="rename"),
 }
+METHODS[LARGE] = lambda *a: actlens_record(*a, shard_bytes=256 << 20)

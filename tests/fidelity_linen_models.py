@@ -1,6 +1,6 @@
 """Ten architectures in Flax Linen, small, as those of PyTorch: own blocks say what they give.
 
-All layers are fields, so that the paths follow from the module alone; `w` are the variables of a block itself.
+All layers are fields, so that the paths follow from the module alone; `w` is what the block itself holds.
 """
 
 from __future__ import annotations
@@ -264,7 +264,7 @@ def recurrent() -> nn.Module:
 
 
 def encoder() -> nn.Module:
-    return seq(Words(nn.Embed(WORDS, WIDTH)), *block(), *block(), *head(3))
+    return seq(Words(nn.Embed(WORDS, WIDTH)), *block(), *head(3))
 
 
 def decoder() -> nn.Module:
@@ -275,7 +275,7 @@ def decoder() -> nn.Module:
 
 
 def vit() -> nn.Module:
-    return seq(tokens(), *block(), *block(), *head(3))
+    return seq(tokens(), *block(), *head(3))
 
 
 def mixer() -> nn.Module:

@@ -271,7 +271,7 @@ def head(rngs: nnx.Rngs, size: int) -> list[Any]:
 
 
 def encoder(rngs: nnx.Rngs) -> nnx.Module:
-    return nnx.Sequential(Words(rngs), *block(rngs), *block(rngs), *head(rngs, 3))
+    return nnx.Sequential(Words(rngs), *block(rngs), *head(rngs, 3))
 
 
 def decoder(rngs: nnx.Rngs) -> nnx.Module:
@@ -280,7 +280,7 @@ def decoder(rngs: nnx.Rngs) -> nnx.Module:
 
 
 def vit(rngs: nnx.Rngs) -> nnx.Module:
-    return nnx.Sequential(Tokens(12, rngs), *block(rngs), *block(rngs), *head(rngs, 3))
+    return nnx.Sequential(Tokens(12, rngs), *block(rngs), *head(rngs, 3))
 
 
 def mixer(rngs: nnx.Rngs) -> nnx.Module:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fidelity_check import EVERYTHING, Array, assert_fidelity
+from fidelity_check import EVERYTHING, Array, as_arrays, assert_fidelity, noise
 from fidelity_linen_models import MODELS, TOKENS, WIDTH, WORDS
 from fidelity_linen_oracles import between, oracles
 from flax import linen as nn
@@ -49,6 +50,7 @@ def inputs(name: str) -> list[Array]:
     return [random.normal(size=shape.get(name, (2, 10, 8, 3))).astype("f4") for _ in range(count)]
 
 
+@functools.cache  # each operation is compiled for each shape, which takes its time
 def captured(name: str) -> tuple[Any, ...]:
     """Give the inputs, the output without capture and with it, the activations, and what they should be."""
     x = inputs(name)
@@ -70,8 +72,7 @@ def test_every_layer_in_a_compiled_program(name: str) -> None:
     model, variables = build(name, x)
     plain = jax.jit(model.apply)(variables, *x)
     output, acts = jax.jit(actlens.capture(model, EVERYTHING))(variables, *x)
-    # two programs, which XLA may fuse in two ways
-    print("NOISE", name, noise(plain, output))
+    # two programs, which XLA may fuse in two ways; measured: 0 for all ten (jax 0.10, on the CPU)
     assert noise(plain, output) <= 1e-6
     assert_fidelity(x, plain, output, acts, oracles(model, variables), between(model), exact=False)
 
@@ -98,7 +99,7 @@ def step(apply: Any, variables: dict[str, Any], x: list[Array]) -> list[Array]:
     return [np.asarray(value) for value in (output, *jax.tree.leaves(grads))]
 
 
-@pytest.mark.parametrize("name", ["cnn", "siamese"])
+@pytest.mark.parametrize("name", ["mlp", "siamese"])
 def test_gradients_are_the_same_with_capture(name: str) -> None:
     x = inputs(name)
     model, variables = build(name, x)
@@ -108,8 +109,7 @@ def test_gradients_are_the_same_with_capture(name: str) -> None:
     assert len(plain) > 5
     for a, b in zip(plain, heard, strict=True):
         assert a.any()
-        print("NOISE", noise(a, b))
-        assert noise(a, b) <= 1e-5
+        assert noise(a, b) <= 1e-5  # measured: 0
 
 
 def swapped(acts: dict[str, Array]) -> None:
@@ -138,7 +138,6 @@ def test_steps_of_a_cell_out_of_order_fail() -> None:
     x, plain, output, acts, layers, inputs_of = captured("recurrent")
     keys = [key for key in acts if key.startswith("lstm.cell") and ":2" in key]
     assert len(keys) > 10
-    for key in keys:  # a whole step, that fits itself
-        acts[key] = acts[key.replace(":2", ":3")]
+    acts = acts | {key: acts[key.replace(":2", ":3")] for key in keys}  # a whole step, that fits itself
     with pytest.raises(AssertionError, match=r"lstm\.cell[.\w]*:[23]@input.*(differ|nowhere)"):
         assert_fidelity(x, plain, output, acts, layers, inputs_of)

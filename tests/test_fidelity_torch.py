@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,11 +60,23 @@ def captured(model: nn.Module, x: list[torch.Tensor]) -> tuple[Array, Acts]:
     return output.detach().numpy(), {key: value.detach().numpy() for key, value in acts.items()}
 
 
+@pytest.fixture
+def no_fast_path() -> Iterator[None]:
+    """Make attention call its layers one by one, as it does while it is captured."""
+    was = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    yield
+    torch.backends.mha.set_fastpath_enabled(was)
+
+
+@pytest.mark.usefixtures("no_fast_path")
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
 @pytest.mark.parametrize("name", MODELS)
-def test_every_layer_is_what_numpy_computes(name: str) -> None:
+def test_every_layer_is_what_numpy_computes(name: str, mode: Callable[[], Any]) -> None:
     model, x = build(name), inputs(name)
-    outside, plain = given(model, x), model(*x).detach().numpy()
-    output, acts = captured(model, x)
+    with mode():
+        outside, plain = given(model, x), model(*x).detach().numpy()
+        output, acts = captured(model, x)
     assert_fidelity(outside, plain, output, acts, oracles(model), between(model))
 
 
@@ -102,7 +115,8 @@ def test_without_gradients_attention_has_a_fast_path_that_capture_leaves(name: s
     with torch.no_grad():
         plain = model(*x).numpy()
         output, acts = captured(model, x)
-    assert noise(plain, output) <= 1e-6  # the report of a capture says that it may differ
+    # measured: 0, 1.6e-7 and 0; the report of a capture says that it may differ
+    assert noise(plain, output) <= 1e-6
     assert_fidelity(given(model, x), output, output, acts, oracles(model), between(model))
 
 

@@ -433,3 +433,23 @@ def test_a_recorder_goes_on_after_a_bad_batch_without_losing_a_good_one(tmp_path
             actlens.record(model, [x[20:]], rec, layers=LAYERS, budget="30 B")
         actlens.record(model, [x[20:]], rec, layers=LAYERS)
     check(actlens.open(tmp_path / "r"), model, x)
+
+
+def test_a_first_item_that_holds_several_arrays(tmp_path):
+    """What Keras calls a batch: ({"a": …, "b": …}, label)."""
+
+    class Two(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = torch.nn.Linear(4, 2)
+
+        def forward(self, given):
+            return self.fc(given["a"] + given["b"][0])
+
+    x = torch.randn(6, 4)
+    batches = [({"a": x[at : at + 3], "b": [x[at : at + 3]]}, np.arange(at, at + 3)) for at in (0, 3)]
+    model = Two()
+    run = actlens.record(model, batches, tmp_path / "run", layers="fc", columns=["id"])
+    np.testing.assert_allclose(run["fc"][:], model.fc(2 * x).detach().numpy(), rtol=1e-5, atol=1e-6)
+    with pytest.raises(BatchError, match="dict"):
+        actlens.record(model, [({}, np.arange(3))], tmp_path / "none", layers="fc", columns=["id"])

@@ -165,3 +165,39 @@ def test_activations_are_a_pytree_of_torch():
     doubled = pytree.tree_map(lambda t: t * 2, acts)
     assert doubled.axes == acts.axes
     assert (doubled["inner"] == acts["inner"] * 2).all()
+
+
+@only_on("tensorflow", "jax")
+def test_a_model_whose_call_is_compiled_by_its_author():
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = L.Dense(3), L.Dense(2)
+
+        def call(self, x):
+            return self.b(self.a(x))
+
+    def with_call(call):
+        model = type("Net", (Net,), {"call": call})()
+        model.a.build((None, 4))
+        model.b.build((None, 3))
+        return model
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        model = with_call(tf.function(Net.call))
+    else:
+        import functools
+
+        import jax
+
+        model = with_call(functools.wraps(Net.call)(jax.jit(Net.call, static_argnums=0)))
+    x = array(images(2, 4))
+    for text in (
+        "a .runs inside",
+        "a .runs inside of Net.call, a compiled function",
+    ):  # traced now, and before
+        with pytest.raises(LayerNeverFired, match=text):
+            actlens.capture(model, "a")(x)
+    assert "take the decorator away" in actlens.layers(model, x)["a"].note
