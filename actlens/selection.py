@@ -61,13 +61,17 @@ class Pattern:
     def layer(self, name: str) -> bool:
         """Say whether something of `path` or `path@input` can match."""
         path = name.removesuffix(INPUT)
-        return self._part.input == (path != name) and self._path.fullmatch(path) is not None
+        return self._side(is_input=path != name) and self._path.fullmatch(path) is not None
+
+    def _side(self, *, is_input: bool) -> bool:
+        """Say whether outputs, or inputs, are meant; what excludes a layer excludes its input too."""
+        return self._part.input == is_input or (self.excludes and self.whole_layer() and is_input)
 
     def key(self, key: str) -> bool:
         """Say whether this one value matches."""
         part = _Key.of(key)
         return (
-            self._part.input == part.input
+            self._side(is_input=part.input)
             and self._part.call in {None, part.call or 1}
             and self._path.fullmatch(part.path) is not None
             and self._leaf.fullmatch(part.leaf) is not None

@@ -21,8 +21,8 @@ _BOOKKEEPING = re.compile(r"_self_|_tracked$|_modules$|_functional$")
 
 
 _COMPILED = (
-    "runs inside of {kind}.call, a compiled function (@tf.function, @jax.jit), which values cannot leave; take "
-    "the decorator away, since Keras compiles by itself"
+    "runs inside of {kind}.call, a compiled function (@tf.function, @jax.jit), which values cannot leave; "
+    "take the decorator away, since Keras compiles by itself"
 )
 
 

@@ -79,10 +79,13 @@ def test_the_first_known_root_in_the_ancestry_decides():
 def test_an_old_framework_is_refused_before_it_is_imported(monkeypatch, root, package, least):
     """What an adapter imports may not be there yet in an old version."""
     backend.load.cache_clear()
-    monkeypatch.setattr(backend.importlib.metadata, "version", lambda name: "0.1.2" if name == package else "99")
+    monkeypatch.setattr(
+        backend.importlib.metadata, "version", lambda name: "0.1.2" if name == package else "99"
+    )
     monkeypatch.setattr(backend.importlib, "import_module", lambda name: pytest.fail(f"imported {name}"))
     with pytest.raises(
-        MissingDependency, match=rf"{package} 0.1.2 is installed; actlens needs {package} >= {least}.*pip install"
+        MissingDependency,
+        match=rf"{package} 0.1.2 is installed; actlens needs {package} >= {least}.*pip install",
     ):
         backend.load(root)
     backend.load.cache_clear()

@@ -217,8 +217,21 @@ def blank(path):
 def test_the_demo_of_another_framework_records_the_same_samples(tmp_path, name):
     """In a process of its own: what Keras runs on is decided once for each."""
     out = tmp_path / "demo"
-    command = [sys.executable, "-m", "actlens.cli", "demo", "--framework", name, "--out", out, "--epochs", "3"]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "KERAS_BACKEND": "tensorflow"})
+    command = [
+        sys.executable,
+        "-m",
+        "actlens.cli",
+        "demo",
+        "--framework",
+        name,
+        "--out",
+        out,
+        "--epochs",
+        "3",
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "KERAS_BACKEND": "tensorflow"}
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     run = actlens.open(out / "run")
     held_out = digits.split(digits.load(), 0)[1]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent / "keras"
-LEAST = 100  # tests that have to pass: a run that collects nothing is no success
+LEAST = 190  # tests that have to pass: a run that collects nothing is no success
 
 
 def _run(backend, *options):
@@ -21,8 +21,9 @@ def _run(backend, *options):
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "CUDA_VISIBLE_DEVICES": "-1",
         "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",  # compiling is most of what JAX does here
     }
-    command = [sys.executable, "-m", "pytest", str(FOLDER), "-q", "-x", "-p", "no:cacheprovider", *options]
+    command = [sys.executable, "-m", "pytest", str(FOLDER), "-q", "-p", "no:cacheprovider", *options]
     done = subprocess.run(
         command, env=env, capture_output=True, text=True, cwd=FOLDER.parent.parent, check=False
     )

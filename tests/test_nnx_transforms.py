@@ -73,6 +73,23 @@ def test_inherited_and_overridden_calls_are_heard_once() -> None:
     close(acts["calls"], linear(model.calls, block) * 2)
 
 
+class Between(nnx.Module):
+    """One layer that is called before and after another."""
+
+    def __init__(self) -> None:
+        self.dense = nnx.Linear(WIDTH, WIDTH, rngs=nnx.Rngs(0))
+        self.other = Block(nnx.Rngs(1))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.dense(self.other(self.dense(x)))
+
+
+def test_keys_come_in_the_order_of_the_calls() -> None:
+    model = Between()
+    for forward in (actlens.capture(model, "*"), jax.jit(actlens.capture(model, "*").__call__)):
+        assert list(forward(X)[1]) == ["dense", "other", "dense:2"]
+
+
 def test_names_are_attribute_paths_in_order_with_aliases() -> None:
     table = actlens.layers(Small())
     assert list(table) == [

@@ -53,6 +53,7 @@ def test_the_code_of_the_guide_runs_as_one_program(elsewhere, capsys):
     assert (elsewhere / "tsne.png").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "said"),
     [

@@ -188,3 +188,15 @@ def test_einops_patterns_name_the_axes(pattern, axes, expected):
         assert EinopsTransform(pattern).axes(axes) in {None, ("sample", "axis1")}
     else:
         assert EinopsTransform(pattern).axes(axes) == expected
+
+
+def test_what_is_excluded_is_excluded_with_its_input():
+    selection = Selection.of(["**", "**@input", "!a.*"])
+    wanted = ["a", "a@input", "b", "b@input"]
+    assert [name for name in [*wanted, "a.x", "a.x@input"] if selection.layer(name)] == wanted
+    assert [key for key in [*wanted, "a.x[0]", "a.x:2@input[0]"] if selection.wants(key)] == wanted
+    only_inputs = Selection.of(["**", "**@input", "!a.*@input"])
+    assert only_inputs.wants("a.x")
+    assert not only_inputs.wants("a.x@input")
+    again = Selection.of(["**", "!a.*", "a.x@input"])
+    assert again.wants("a.x@input")

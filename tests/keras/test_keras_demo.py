@@ -10,6 +10,7 @@ from actlens_tf import demo
 pytest.importorskip("sklearn")
 
 
+@pytest.mark.slow
 def test_the_demo_learns(tmp_path):
     from actlens.demo import digits
 

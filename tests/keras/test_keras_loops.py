@@ -222,6 +222,7 @@ def test_a_layer_in_a_loop_or_branch_is_right_or_refused(how):
         np.testing.assert_allclose(numpy(value), one, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", HOWS)
 def test_record_beside_a_loop(how, tmp_path):
     model = called(Net(how), 3, 4)
