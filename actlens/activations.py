@@ -8,12 +8,7 @@ from typing import Any, Protocol
 
 from actlens.errors import CaptureError
 from actlens.format.dtypes import itemsize
-from actlens.keys import INPUT as INPUT
-from actlens.keys import Leaves as Leaves
-from actlens.keys import arguments as arguments
-from actlens.keys import indexed as indexed
-from actlens.keys import leaves as leaves
-from actlens.keys import numbered as numbered
+from actlens.keys import INPUT, leaves, numbered
 from actlens.table import bytes_text, text_table
 
 Axes = tuple[str, ...]

@@ -71,7 +71,7 @@ class BatchReader:
 
 
 def _rows(value: Any) -> int:
-    """Give the number of samples of what goes to the model: an array, or the first one in a dict or a tuple."""
+    """Give the number of samples of what goes to the model: an array, or the first in a dict or a tuple."""
     first = value
     while isinstance(first, (Mapping, tuple, list)) and len(first):
         first = next(iter(first.values() if isinstance(first, Mapping) else first))

@@ -1,9 +1,9 @@
-"""A batch that is smaller than the one before, filled up to its size so that nothing is compiled again for it.
+"""A batch smaller than the one before, filled up to its size so that nothing is compiled again for it.
 
 For frameworks that compile for each shape. A model may mix the samples of a batch (a batch mean, a queue of
 experts); then what is filled in changes what the real samples give. So a batch is filled in two ways, with
-copies of its own last sample and with samples of the batch before, and the result is kept only if the real samples
-gave the same both times, to the bit. Else the small batch is run as it is.
+copies of its own last sample and with samples of the batch before, and the result is kept only if the real
+samples gave the same both times, to the bit. Else the small batch is run as it is.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Filler:
         return Activations(kept, own.axes, own.report)
 
     def _rows(self, arrays: Sequence[Any]) -> int | None:
-        """Give the number of real rows of a batch that can be filled up; None where it is to be run as it is."""
+        """Give the number of real rows of a batch that can be filled up; None where it is run as it is."""
         if not self._full or len(self._full) != len(arrays):
             return None
         pairs = list(zip(arrays, self._full, strict=True))

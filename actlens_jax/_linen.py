@@ -150,8 +150,8 @@ def _taken(state: Mapping[str, Any], path: str, sown: dict[str, dict[Slot, Any]]
 
 def _lost(path: str) -> str:
     return (
-        "it runs inside a transformation that drops what it was not told of; if that is nn.scan, nn.vmap or nn.RNN, "
-        f"add variable_axes={{'{COLLECTION}': 0}} to it "
+        "it runs inside a transformation that drops what it was not told of; if that is nn.scan, nn.vmap or "
+        f"nn.RNN, add variable_axes={{'{COLLECTION}': 0}} to it "
         f"(nn.scan(…, variable_axes={{'params': 0, '{COLLECTION}': 0}}), "
         f"nn.RNN(…, variable_axes={{'{COLLECTION}': 0}})); otherwise capture the layer around {path!r}"
     )

@@ -6,9 +6,10 @@ from typing import Any
 
 import keras
 
-from actlens.activations import INPUT, Activations, Layer, Selector, Tape
+from actlens.activations import Activations, Layer, Selector, Tape
 from actlens.backend import Forward
 from actlens.errors import LayerNeverFired
+from actlens.keys import INPUT
 from actlens.stopping import Fired, Stopped, StopPlan
 from actlens.turns import turn_of
 from actlens_tf._activations import KerasActivations, traced

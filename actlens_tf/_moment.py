@@ -9,7 +9,8 @@ from typing import Any
 
 from keras.src.backend.common import global_state
 
-from actlens.activations import INPUT, Layer, Tape, arguments
+from actlens.activations import Layer, Tape
+from actlens.keys import INPUT, arguments
 from actlens_tf._framework import framework
 from actlens_tf._naming import Place
 from actlens_tf._patches import Around, Call

@@ -192,19 +192,19 @@ class Recurrent(nn.Module):
 
 
 class Siamese(nn.Module):
-    """One tower for both inputs."""
+    """One tower for both inputs, and a head that tells the first call from the second."""
 
     tower: nn.Module
     head: nn.Module
 
     def __call__(self, a: jax.Array, b: jax.Array) -> jax.Array:
-        return self.head(self.tower(a) * self.tower(b))
+        return self.head(self.tower(a) - 2 * self.tower(b))
 
     def definition(self, w: Weights, call: Call) -> Array:
         return call.inner("head").output
 
     def between(self, path: str) -> dict[str, Oracle]:
-        return {"head@input": lambda call: call.acts["tower"] * call.acts["tower:2"]}
+        return {"head@input": lambda call: call.acts["tower"] - 2 * call.acts["tower:2"]}
 
 
 def seq(*layers: Any) -> nn.Sequential:

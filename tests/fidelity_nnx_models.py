@@ -197,7 +197,7 @@ class Recurrent(nnx.Module):
 
 
 class Siamese(nnx.Module):
-    """One tower for both inputs."""
+    """One tower for both inputs, and a head that tells the first call from the second."""
 
     def __init__(self, rngs: nnx.Rngs) -> None:
         self.tower = nnx.Sequential(
@@ -207,13 +207,13 @@ class Siamese(nnx.Module):
         self.head = nnx.Linear(5, 2, rngs=rngs)
 
     def __call__(self, a: jax.Array, b: jax.Array) -> jax.Array:
-        return self.head(self.tower(a) * self.tower(b))
+        return self.head(self.tower(a) - 2 * self.tower(b))
 
     def definition(self, call: Call) -> Array:
         return call.inner("head").output
 
     def between(self, path: str) -> dict[str, Oracle]:
-        return {"head@input": lambda call: call.acts["tower"] * call.acts["tower:2"]}
+        return {"head@input": lambda call: call.acts["tower"] - 2 * call.acts["tower:2"]}
 
 
 def attention(rngs: nnx.Rngs) -> nnx.MultiHeadAttention:

@@ -156,7 +156,7 @@ class Recurrent(nn.Module):
 
 
 class Siamese(nn.Module):
-    """One tower for both inputs."""
+    """One tower for both inputs, and a head that tells the first call from the second."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -166,16 +166,16 @@ class Siamese(nn.Module):
         self.head = nn.Linear(5, 2)
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return self.head(self.tower(a) * self.tower(b))
+        return self.head(self.tower(a) - 2 * self.tower(b))
 
     def definition(self, call: Call) -> Array:
         return call.inner("head").output
 
     def between(self, path: str) -> dict[str, Oracle]:
-        def product(call: Call) -> Array:
-            return call.acts["tower"] * call.acts["tower:2"]
+        def mixed(call: Call) -> Array:
+            return call.acts["tower"] - 2 * call.acts["tower:2"]
 
-        return {"head@input": product}
+        return {"head@input": mixed}
 
 
 def conv_bn(*args: int, **kwargs: int) -> list[nn.Module]:

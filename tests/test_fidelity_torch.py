@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -137,6 +138,10 @@ def last_bit_of_an_input(acts: Acts) -> None:
     acts["3.conv1@input"].reshape(-1).view(np.uint32)[0] ^= 1
 
 
+def an_input_overwritten_by_its_own_layer(acts: Acts) -> None:
+    acts["2@input"] = acts["2"]
+
+
 def an_input_after_an_operation(acts: Acts) -> None:
     acts["3.act:2@input"] += 1e-3
 
@@ -178,6 +183,7 @@ FAULTS = {
     one_element: r"3\.conv1: 1 of \d+ values differ",
     the_last_layer: r"the model: \d+ of 6 values differ",
     last_bit_of_an_input: r"3\.conv1@input comes from nowhere",
+    an_input_overwritten_by_its_own_layer: "2@input comes from nowhere",
     an_input_after_an_operation: r"3\.act:2@input: \d+ of \d+ values differ",
     overwritten_in_place: r"3\.act:2@input: \d+ of \d+ values differ",
     half_of_it_in_place: r"3\.act:2: \d+ of \d+ values differ",
@@ -199,6 +205,18 @@ def test_a_wrong_capture_fails(fault: Callable[[Acts], None]) -> None:
     fault(acts)
     with pytest.raises(AssertionError, match=FAULTS[fault]):
         assert_fidelity(outside, plain, output, acts, oracles(model), between(model))
+
+
+def test_calls_in_the_wrong_order_fail() -> None:
+    """Each call fits itself; which was the first shows only in what comes after both."""
+    model, x = build("siamese"), inputs("siamese")
+    output, acts = captured(model, x)
+    first = {key: value for key, value in acts.items() if key.startswith("tower") and ":2" not in key}
+    for key, value in first.items():
+        second = re.sub(r"(@input)?$", r":2\1", key, count=1)
+        acts[key], acts[second] = acts[second], value
+    with pytest.raises(AssertionError, match="head@input: 15 of 15 values differ"):
+        assert_fidelity(given(model, x), output, output, acts, oracles(model), between(model))
 
 
 def test_a_stale_capture_fails() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 from fidelity_check import Array, assert_fidelity, noise
 from keras_fidelity_models import IMAGE, MODELS, PICTURE, TOKENS, WIDTH, WORDS, w
 from keras_fidelity_oracles import between, oracles, selected
-from keras_models import BACKEND, array, numpy
+from keras_models import BACKEND, L, array, numpy
 
 import actlens
 
@@ -25,21 +26,26 @@ def inputs(name: str) -> list[Array]:
 
 
 def build(name: str) -> Any:
-    """Make a model whose every weight and statistic is random: what is left at 0 or 1 hides mistakes."""
-    model = MODELS[name]()
-    if not model.built:
-        model(*on_device(name))
+    """Make a model whose every weight and statistic is random: what is left at 0 or 1 hides mistakes.
+
+    The initializers of Keras are not run: JAX would compile each for each shape.
+    """
     random = np.random.default_rng(7)
-    for variable in model.variables:
-        shape = variable.shape
-        if "int" in variable.dtype:
-            continue  # the state of a random generator
-        if "moving" in variable.path:
-            value = random.uniform(0.5, 1.5, shape)
-        else:
+    add_weight = L.Layer.add_weight
+
+    def with_random_values(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        def values(shape: Any, dtype: Any) -> Array:
+            if kwargs["name"].startswith("moving"):
+                return random.uniform(0.5, 1.5, shape).astype(dtype)
             scale, mean = (1 / np.sqrt(np.prod(shape[:-1])), 0) if len(shape) > 1 else (0.3, 0.5)
-            value = random.normal(mean, scale, shape)
-        variable.assign(value.astype("f4"))
+            return random.normal(mean, scale, shape).astype(dtype)
+
+        return add_weight(layer, *args, **kwargs | {"initializer": values})
+
+    with mock.patch.object(L.Layer, "add_weight", with_random_values):
+        model = MODELS[name]()
+        if not model.built:
+            model(*on_device(name))
     return model
 
 
