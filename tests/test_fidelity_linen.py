@@ -16,6 +16,8 @@ from flax import linen as nn
 
 import actlens
 
+pytestmark = pytest.mark.slow  # nearly all of it is compilation
+
 
 def build(name: str, x: list[Array]) -> tuple[nn.Module, dict[str, Any]]:
     """Make a model whose every weight and statistic is random: what is left at 0 or 1 hides mistakes.

@@ -16,6 +16,8 @@ from flax import nnx
 
 import actlens
 
+pytestmark = pytest.mark.slow  # nearly all of it is compilation
+
 # a cell runs in the scan of its RNN, which gives nothing of it
 LAYERS = [*EVERYTHING, "!**.cell**", "!**.cell**@input"]
 

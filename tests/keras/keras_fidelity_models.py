@@ -236,7 +236,7 @@ def cnn() -> keras.Model:
     stem = conv_bn(6, 3, strides=2, padding="same")  # of an even size: the odd one behind
     y = keras.Sequential([keras.Input(IMAGE), *stem], name="stem")(x)
     y = Basic(6)(L.MaxPooling2D(3, 2, padding="same")(Basic(6)(y)))
-    return keras.Model(x, L.Dense(3)(L.GlobalAveragePooling2D()(y)))
+    return keras.Model(x, L.Dense(3)(L.Dropout(0.3)(L.GlobalAveragePooling2D()(y))))
 
 
 def depthwise() -> keras.Model:
