@@ -1,11 +1,14 @@
-"""One model at a time to one thread: what an adapter puts on a model for a call is the model's own."""
+"""What threads share: a model, which one of them has at a time, and switches of the whole process."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import weakref
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+_Value = TypeVar("_Value")
 
 # By id, not by the model: a class with an __eq__ of its own has no hash. Whoever holds a lock holds the model
 # too, so that an id means the same model for as long as its lock lives.
@@ -20,3 +23,33 @@ def turn_of(model: object) -> contextlib.AbstractContextManager[bool]:
         if lock is None:
             lock = _turns[id(model)] = threading.RLock()
         return lock
+
+
+class Switch(Generic[_Value]):
+    """A setting of the whole process: put over by the first who needs it, put back by the last.
+
+    `put()` sets it and gives what it was; `back(was)` sets that again.
+    """
+
+    def __init__(self, put: Callable[[], _Value], back: Callable[[_Value], object]) -> None:
+        self._put = put
+        self._back = back
+        self._lock = threading.Lock()
+        self._was: list[_Value] = []
+        self._users = 0
+
+    @contextlib.contextmanager
+    def over(self) -> Iterator[_Value]:
+        """Put the switch over for a while; give what it was before anybody did."""
+        with self._lock:
+            if not self._users:
+                self._was = [self._put()]
+            self._users += 1
+            was = self._was[0]
+        try:
+            yield was
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    self._back(self._was.pop())

@@ -6,7 +6,7 @@ keeps a module: one that is being traced may not outlive its trace.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flax import linen, nnx
@@ -16,6 +16,7 @@ from actlens.activations import Axes
 _Names = Callable[[str, Any], "Axes | None"]
 _Rule = Callable[[Any], _Names]
 
+_ORDER = frozenset({"time_major", "return_carry"})
 _UNIT: Axes = ("sample", "unit")
 _TOKENS: Axes = ("sample", "token", "unit")
 _SPATIAL: dict[int, Axes] = {
@@ -25,10 +26,16 @@ _SPATIAL: dict[int, Axes] = {
 }
 
 
-def axes_of(module: Any) -> _Names:
-    """Give the function (leaf suffix, array) → names of axes of a module's output."""
-    rule = next((_RULES[base] for base in type(module).__mro__ if base in _RULES), None)
-    return rule(module) if rule is not None else lambda _suffix, _array: None
+def axes_of(module: Any, kwargs: Mapping[str, Any]) -> _Names:
+    """Give the function (leaf suffix, array) → names of axes of a module's output.
+
+    None are given where a subclass computes something of its own, or a call overrides the order of the axes.
+    """
+    base = next((base for base in type(module).__mro__ if base in _RULES), None)
+    own = getattr(type(module).__call__, "__qualname__", "")
+    if base is None or own != base.__call__.__qualname__ or not _ORDER.isdisjoint(kwargs):
+        return lambda _suffix, _array: None
+    return _RULES[base](module)
 
 
 def _by_rank(*choices: Axes) -> _Rule:
@@ -56,13 +63,13 @@ def _recurrent(module: Any) -> _Names:
     return lambda suffix, array: names if suffix == leaf and len(array.shape) == 3 else None
 
 
-def _rules(rule: _Rule, *names: str) -> dict[type, _Rule]:
+def _rules(rule: _Rule, *names: str) -> dict[Any, _Rule]:
     """Give the types of these names that either of the two has."""
     homes = (linen, nnx)
     return {getattr(home, name): rule for name in names for home in homes if hasattr(home, name)}
 
 
-_RULES: dict[type, _Rule] = {
+_RULES: dict[Any, _Rule] = {
     **_rules(_by_rank(_UNIT, _TOKENS), "Dense", "Linear", "LayerNorm", "RMSNorm"),
     **_rules(
         _by_rank(_TOKENS), "Embed", "MultiHeadAttention", "MultiHeadDotProductAttention", "SelfAttention"

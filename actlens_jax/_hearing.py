@@ -8,6 +8,7 @@ outside, the axes on which the two marks agree are those that a transformation h
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ class Hearing:
         self._inside: list[Any] = []
         self._calls: Counter[tuple[str, Slot]] = Counter()
         self._root = _trace()
+        self._thread = threading.get_ident()
 
     @contextmanager
     def call(
@@ -60,6 +62,10 @@ class Hearing:
     def other_method(self, path: str, method: str) -> None:
         """Remember that another method than `__call__` was used, as a reason for not firing."""
         self.memory.methods.setdefault(path, method)
+
+    def is_mine(self) -> bool:
+        """Say whether this thread is the one that listens."""
+        return threading.get_ident() == self._thread
 
     def never_left(self, array: Any) -> bool:
         """Say whether a value is still the one inside of a transformation, which is over."""

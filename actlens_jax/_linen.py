@@ -18,6 +18,7 @@ from flax.core import scope as scopes
 
 from actlens.activations import Activations, Layer, Selector
 from actlens.errors import CaptureError, UncapturableValue, UnsupportedModel
+from actlens_jax._apart import each_part_for_itself
 from actlens_jax._axes import axes_of
 from actlens_jax._hearing import Hearing
 from actlens_jax._memory import IN, INNER, MARK, OUT, Memory, Seen, Slot
@@ -57,10 +58,12 @@ class LinenEars:
         """Call `module.apply` once; give what it gives, and what was captured."""
         hearing = Hearing(self._memory)
         mutable = kwargs.get("mutable", False)
+        if kwargs.get("capture_intermediates", False):
+            mutable = scopes.union_filters(mutable, COLLECTION)
         wide = scopes.union_filters(mutable, [COLLECTION, self._own])
         given = {"rngs": rngs, **kwargs}
         try:
-            with nn.intercept_methods(_interceptor(hearing)):
+            with nn.intercept_methods(_Interceptor(hearing)), each_part_for_itself(self._own):
                 output, state = module.apply(variables, *args, **{**given, "mutable": wide})
         except _FIT as error:
             raise CaptureError.bad_variables(type(module).__name__, error) from error
@@ -90,23 +93,57 @@ def _fails_alone(
     return False
 
 
-def _interceptor(hearing: Hearing) -> Callable[..., Any]:
-    def intercept(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], context: Any) -> Any:
+class _Interceptor:
+    """Hears every `__call__` in one apply, but those of another apply that the model makes inside."""
+
+    def __init__(self, hearing: Hearing) -> None:
+        self._hearing = hearing
+        self._under_way: list[nn.Module] = []
+        self._root: nn.Module | None = None
+
+    def __call__(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], context: Any) -> Any:
         module = context.module
+        if not module.path:
+            return self._of_root(module, function, args, kwargs)
         path = ".".join(module.path)
-        if not path or module.scope is None:
+        if module.scope is None or self._root is None:
             return function(*args, **kwargs)
         if context.method_name != "__call__":
             if context.method_name != "setup":
-                hearing.other_method(path, context.method_name)
+                self._hearing.other_method(path, context.method_name)
             return function(*args, **kwargs)
-        seen = Seen(Layer(path, type(module).__name__, axes_of(module)), _shapes(module))
-        with hearing.call(seen, _sow(module), args, kwargs) as returned:
-            output = function(*args, **kwargs)
-            returned.append(output)
+        if self._is_parents(module, context.orig_method):
+            return function(*args, **kwargs)
+        seen = Seen(Layer(path, type(module).__name__, axes_of(module, kwargs)), _shapes(module))
+        self._under_way.append(module)
+        try:
+            with self._hearing.call(seen, _sow(module), args, kwargs) as returned:
+                output = function(*args, **kwargs)
+                returned.append(output)
+        finally:
+            self._under_way.pop()
         return output
 
-    return intercept
+    def _of_root(self, module: Any, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the model itself; a root in a root is another model, whose layers are not this one's."""
+        before = self._root
+        self._root = module if before is None or _is_same(module, before) else None
+        try:
+            return function(*args, **kwargs)
+        finally:
+            self._root = before
+
+    def _is_parents(self, module: nn.Module, method: Any) -> bool:
+        """Say whether this is `super().__call__` in a call of the same module."""
+        own = getattr(type(module).__call__, "__qualname__", "")
+        return own != getattr(method, "__qualname__", own) and any(
+            module.scope is other.scope for other in self._under_way
+        )
+
+
+def _is_same(module: nn.Module, root: nn.Module) -> bool:
+    """Say whether two modules are the model itself: inside a transformation it is a clone of its class."""
+    return module is root or type(module) is type(root)
 
 
 def _sow(module: nn.Module) -> Callable[[Slot, dict[str, Any]], bool]:
@@ -140,7 +177,10 @@ def _taken(state: Mapping[str, Any], path: str, sown: dict[str, dict[Slot, Any]]
         if name in _SLOTS and isinstance(value, tuple):  # a layer may have such a name
             sown[path][name] = value
         elif isinstance(value, Mapping):
-            inner = _taken(value, f"{path}.{name}" if path else name, sown)
+            below = f"{path}.{name}" if path else name
+            if below in sown:  # a layer named "a.b", and the layer b in a
+                raise CaptureError.same_key(below)
+            inner = _taken(value, below, sown)
             if inner or not value:
                 rest[name] = inner
         else:

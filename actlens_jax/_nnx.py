@@ -12,7 +12,7 @@ import itertools
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 
 from flax import nnx
 from flax.errors import TraceContextError
@@ -31,6 +31,7 @@ ATTRIBUTE = "to_nnx__actlens"
 """Where a module keeps what it sows during a call; behind it stands the number of the forward that listens.
 nnx.bridge.ToNNX hands the attributes that do not begin with `to_nnx__` to the Linen module inside it."""
 
+_REPLACED = "it was put there during the call; make all layers before it"
 _MARK = "_actlens_wraps"
 _NUMBER = itertools.count()
 _LOCK = threading.RLock()  # classes belong to all threads: one call at a time is heard
@@ -56,6 +57,7 @@ class NNXEars:
         """Call the model once; give its output, and what was captured."""
         here = _here(model)
         hearing = Hearing(self._memory)
+        copy = nnx.merge(*nnx.split(here))  # as it is before the call
         found = {place.path: place.module for place in places(here)}
         nodes = {path: vars(module).get("_pytree__nodes") for path, module in found.items()}
         outside = {path: _shapes(module) for path, module in found.items()}
@@ -63,32 +65,54 @@ class NNXEars:
             _HEARD[self._number] = hearing
             try:
                 for path, module in found.items():
-                    setattr(module, self._attribute, Sown({}, path=path, ears=self._number))
-                output = _called(here, args, kwargs, hearing)
-                sown = {
-                    path: dict(vars(module)[self._attribute].get_value()) for path, module in found.items()
-                }
+                    setattr(module, self._attribute, Sown({}, ref=False, path=path, ears=self._number))
+                output = _called(here, copy, args, kwargs, hearing)
+                sown = {path: self._sown_by(module) for path, module in found.items()}
+                replaced = [place.path for place in places(here) if found.get(place.path) is not place.module]
             finally:
                 del _HEARD[self._number]
                 for path, module in found.items():
                     _forget(module, self._attribute, nodes[path])
         if here is not model:
             _pass_on(here, model)
-        model_here = Model(lambda path: outside.get(path, ()), _lost, self._expected(found))
+        model_here = Model(lambda path: outside.get(path, ()), _lost, self._expected(found, replaced))
         return output, played(self._select, hearing, sown, model_here)
 
-    def _expected(self, found: Mapping[str, nnx.Module]) -> dict[str, str]:
+    def _sown_by(self, module: nnx.Module) -> dict[Slot, Any]:
+        variable = vars(module).get(
+            self._attribute
+        )  # gone where another thread has put the model's state back
+        return dict(variable.get_value()) if variable is not None else {}
+
+    def _expected(self, found: Mapping[str, nnx.Module], replaced: Iterable[str]) -> dict[str, str]:
         names = itertools.chain(found, (path + INPUT for path in found))
-        return {name: "" for name in names if self._memory.wants(name, inner=False)}
+        expected = {name: "" for name in names if self._memory.wants(name, inner=False)}
+        put = {
+            f"{path} (the new one)": _REPLACED for path in replaced if self._memory.wants(path, inner=False)
+        }
+        return expected | put
 
 
-def _called(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], hearing: Hearing) -> Any:
+def _called(
+    model: Any, copy: nnx.Module, args: tuple[Any, ...], kwargs: dict[str, Any], hearing: Hearing
+) -> Any:
     try:
         return model(*args, **kwargs)
     except (TypeError, ValueError) as error:
         if not hearing.sown_inside:
             raise
+        if _fails_alone(copy, args, kwargs):
+            raise
         raise UncapturableValue.of(hearing.sown_inside[-1], *NOT_PASSED_ON) from error
+
+
+def _fails_alone(copy: nnx.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Say whether the model fails without a capture too: then it is its own error."""
+    try:
+        cast("Any", copy)(*args, **kwargs)
+    except (TypeError, ValueError):
+        return True
+    return False
 
 
 @contextmanager
@@ -126,8 +150,8 @@ def _wrapper(cls: Any) -> Any:
             heard = []
             for variable in [value for name, value in vars(self).items() if name.startswith(ATTRIBUTE)]:
                 hearing = _HEARD.get(variable.ears)
-                if hearing is not None:
-                    seen = Seen(Layer(variable.path, cls.__name__, axes_of(self)), _shapes(self))
+                if hearing is not None and hearing.is_mine():
+                    seen = Seen(Layer(variable.path, cls.__name__, axes_of(self, kwargs)), _shapes(self))
                     heard.append(ears.enter_context(hearing.call(seen, _sow(variable), args, kwargs)))
             output = target(self, *args, **kwargs)
             for returned in heard:
@@ -167,7 +191,12 @@ def _pass_on(copy: nnx.Module, model: nnx.Module) -> None:
 
 def _shapes(module: nnx.Module) -> tuple[Shape, ...]:
     held = vars(module)
-    params = (held[name] for name in sorted(held) if isinstance(held[name], nnx.Param))
+    kept = (nnx.Variable, nnx.RngState, nnx.Intermediate)
+    params = (
+        held[name]
+        for name in sorted(held)
+        if isinstance(held[name], kept[0]) and not isinstance(held[name], kept[1:])
+    )
     return tuple(tuple(param.get_value().shape) for param in params if hasattr(param.get_value(), "shape"))
 
 

@@ -58,7 +58,10 @@ def _on_one_device_of_many() -> bool:
 
 
 def _has_devices_in_front(value: Any, rank: int) -> bool:
-    return isinstance(value, jax.Array) and 1 < _rank(value) == rank + 1
+    if not isinstance(value, jax.Array) or not 1 < _rank(value) == rank + 1:
+        return False
+    # inside, pmap gives each device an axis of one; a longer one is of a vmap or a scan there
+    return value.shape[0] == 1 or not _on_one_device_of_many()
 
 
 def _rank(value: Any) -> int:

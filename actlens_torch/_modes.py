@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from actlens.errors import UnsupportedModel
-from actlens_torch._threads import Switch
+from actlens.turns import Switch
 
 
 def check_model(model: Any) -> nn.Module:

@@ -252,6 +252,13 @@ def test_shard_map_and_vmap_add_no_devices() -> None:
     )
     _, acts = mapped(jnp.asarray(X[:8]))
     np.testing.assert_allclose(np.asarray(acts["fc"]), in_eval(model, X[:8])["fc"], rtol=1e-5, atol=1e-6)
+    inside = jax.shard_map(
+        lambda x: jax.vmap(lambda row: forward(variables, row[None], train=False)[1])(x),
+        mesh=mesh,
+        in_specs=spec,
+        out_specs=spec,
+    )
+    assert inside(jnp.asarray(X[:8]))["fc"].shape == (8, 1, 6)
     _, single = jax.vmap(lambda x: forward(variables, x[None], train=False))(jnp.asarray(X[:8]))
     assert single["fc"].shape == (8, 1, 6)
     assert single.axes == {}  # (sample, unit) is no longer true

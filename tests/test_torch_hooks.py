@@ -10,7 +10,8 @@ from torch.utils.checkpoint import checkpoint
 import actlens
 import actlens_torch
 from actlens.errors import BadTransform, LayerNeverFired, UncapturableValue
-from actlens_torch._threads import Switch, turn_of
+from actlens.turns import Switch
+from actlens_torch._threads import turn_of
 
 
 def mlp(inplace=False):
