@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from actlens.errors import CaptureError
@@ -114,6 +114,9 @@ class Selector(Protocol):
 
     def layer(self, name: str) -> bool:
         """Whether to listen to this layer: `path` for what it returns, `path@input` for what it gets."""
+
+    def indices(self) -> Iterable[int]:
+        """Which indices to try on the name of a layer that a loop may split into `path.0`, `path.1`, …."""
 
     def wants(self, key: str) -> bool:
         """Whether this one value was asked for (`path:2[0]`), once the layer has fired."""

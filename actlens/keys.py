@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 INPUT = "@input"
 
-# so many layers of a loop, of a loop in a loop, and so on, are tried against a pattern before a call
-_MOST_STACKED = (256, 16, 4)
+_DEEPEST = 3  # loops in one another whose layers are told apart in a pattern
 
 
 class Leaves(dict[str, Any]):
@@ -80,18 +79,18 @@ def numbered(path: str, call: int) -> str:
     return path if call == 1 else f"{path}:{call}"
 
 
-def indexed(name: str) -> Iterator[str]:
-    """Give the names that a layer may get where a loop over stacked layers is split, with every index.
+def indexed(name: str, indices: Iterable[int]) -> Iterator[str]:
+    """Give the names that a layer may get where loops over stacked layers are split, with some indices.
 
-    >>> "layers.2.fc@input" in set(indexed("layers.fc@input"))
+    >>> "layers.2.fc@input" in set(indexed("layers.fc@input", [0, 2]))
     True
     """
     path, at, rest = name.partition("@")
-    parts = path.split(".")
-    for depth, most in enumerate(_MOST_STACKED, start=1):
+    parts, some = path.split("."), list(indices)
+    for depth in range(1, min(_DEEPEST, len(parts)) + 1):
         for places in itertools.combinations(range(len(parts)), depth):
-            for indices in itertools.product(range(most), repeat=depth):
-                behind = dict(zip(places, indices, strict=True))
+            for chosen in itertools.product(some if depth == 1 else some[:32], repeat=depth):
+                behind = dict(zip(places, chosen, strict=True))
                 yield ".".join(_with_indices(parts, behind)) + at + rest
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from actlens.activations import Axes, LayerInfo, Report
@@ -20,6 +20,10 @@ class Everything:
     def layer(self, name: str) -> bool:
         """See Selector."""
         return not name.endswith(INPUT) and not any(_is_part(name, path) for path in self._hidden)
+
+    def indices(self) -> Iterable[int]:
+        """See Selector."""
+        return (0,)
 
     def wants(self, key: str) -> bool:
         """See Selector."""

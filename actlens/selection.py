@@ -44,6 +44,10 @@ class _Key:
         return cls(match["path"], int(call) if call else None, bool(match["input"]), match["leaf"])
 
 
+_NUMBER = re.compile(r"[0-9?*]*[0-9][0-9?*]*|\*")
+_MOST_STACKED = 1024  # so many layers of a loop are tried against a function before anything has run
+
+
 class Pattern:
     """One glob of `layers=`."""
 
@@ -130,6 +134,13 @@ class Selection:
         ]
         return bool(last) and not last[-1].excludes
 
+    def indices(self) -> Iterable[int]:
+        """See Selector: those that the patterns name, one that a wildcard matches; many for a function."""
+        if any(isinstance(rule, _Predicate) for rule, _ in self._rules):
+            return range(_MOST_STACKED)
+        named = (number for rule, _ in self._rules for number in _NUMBER.findall(rule.text))
+        return sorted({0, *(int(number.replace("?", "0").replace("*", "0")) for number in named)})
+
     def wants(self, key: str) -> bool:
         """See Selector."""
         rule = self._deciding(key)
@@ -169,7 +180,7 @@ class Selection:
         """
         for rule, _ in self._rules:
             if not rule.excludes and not (
-                _any(rule, names) or any(_any(rule, indexed(name)) for name in stacks)
+                _any(rule, names) or any(_any(rule, indexed(name, self.indices())) for name in stacks)
             ):
                 if isinstance(rule, _Predicate):
                     raise NoLayerMatches.predicate(model, names)

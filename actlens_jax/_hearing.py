@@ -19,8 +19,9 @@ import jax.extend.core as extend
 import jax.numpy as jnp
 
 from actlens.keys import INPUT, arguments
+from actlens_jax._around import around
 from actlens_jax._memory import IN, INNER, MARK, OUT, Memory, Seen, Slot
-from actlens_jax._values import is_array, is_batched, opened
+from actlens_jax._values import is_array, opened
 
 Sow = Callable[[Slot, dict[str, Any]], bool]
 """Keep a value on the module; False where the transformation around it does not carry it outside."""
@@ -36,6 +37,7 @@ class Hearing:
         self._inside: list[Any] = []
         self._calls: Counter[tuple[str, Slot]] = Counter()
         self._root = _trace()
+        self._outside = len(around())
         self._thread = threading.get_ident()
 
     @contextmanager
@@ -46,8 +48,8 @@ class Hearing:
         path = seen.layer.path
         inner = _trace() != self._root
         (self.memory.inner if inner else self.memory.seen)[path] = seen
-        if inner and is_batched((args, kwargs)):
-            self.memory.batched.add(path)
+        if inner:
+            self.memory.around[path] = around()[self._outside :]
         before = len(self.sown_inside)
         if self.memory.wants(path + INPUT, inner=inner):
             self._take(path, IN, arguments(args, kwargs, is_array), sow, inner=inner)
@@ -57,7 +59,7 @@ class Hearing:
             if self.memory.wants(path, inner=inner):
                 self._take(path, OUT, output, sow, inner=inner)
             elif inner and len(self.sown_inside) > before:
-                sow(MARK, {"": (None, *_marks(0))})
+                sow(MARK, {"": (None, *_marks(2))})  # a rank that an axis other than the first fits too
 
     def other_method(self, path: str, method: str) -> None:
         """Remember that another method than `__call__` was used, as a reason for not firing."""

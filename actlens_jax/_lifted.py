@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 
+from actlens.errors import UncapturableValue
+from actlens_jax._around import Kind
 from actlens_jax._memory import Memory, Slot
 from actlens_jax._values import Shape
 
@@ -34,7 +36,20 @@ class Entry:
     @property
     def added(self) -> int:
         """How many axes were added on the way out."""
-        return next((len(_added(*marks)) for _, *marks in self.payload.values()), 0)
+        return len(self.sizes)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The sizes of the axes that were added, in stored order."""
+        for _, two, three in self.payload.values():
+            return tuple(two.shape[axis] for axis in _added(two, three))
+        return ()
+
+    @property
+    def leading(self) -> bool:
+        """Whether the axes that were added stand in front."""
+        axes = [_added(two, three) for _, two, three in self.payload.values()]
+        return all(added == tuple(range(len(added))) for added in axes)
 
     def unstacked(self, modes: Sequence[Mode]) -> Iterator[tuple[tuple[int, ...], dict[str, Any]]]:
         """Give (index of the layer or step on each added axis, suffix → array) for all of them."""
@@ -82,23 +97,79 @@ class Lifts:
         self._outer = outer
 
     def levels(self, entry: Entry) -> list[Level]:
-        """Give one level for each added axis of an entry, outermost first."""
-        levels: list[Level] = []
+        """Give one level for each added axis of an entry, outermost first.
+
+        Raises:
+            UncapturableValue: it cannot be told which axis is which.
+        """
+        prefixes: list[str] = []
         for prefix in _prefixes(entry.path):
             wanted = entry.added if prefix == entry.path else min(self._added.get(prefix, 0), entry.added)
-            while len(levels) < wanted:
-                levels.append(Level(prefix, self._mode(prefix)))
-        return levels
+            prefixes += [prefix] * (wanted - len(prefixes))
+        if not prefixes:
+            return []
+        split = self._split(prefixes[0])
+        kinds = self._memory.around.get(entry.path, ())
+        modes = _modes(entry.sizes, split, kinds) if entry.leading or entry.added == 1 else None
+        if modes is None:
+            raise UncapturableValue.of(entry.path, *_UNCLEAR)
+        return [Level(prefix, mode) for prefix, mode in zip(prefixes, modes, strict=True)]
 
-    def _mode(self, prefix: str) -> Mode:
-        inside = {
-            path: seen
-            for path, seen in self._memory.inner.items()
-            if path == prefix or path.startswith(prefix + ".")
-        }
-        if any(seen.shapes != self._outer(path) for path, seen in inside.items()):
-            return "layers"
-        return "batch" if self._memory.batched & inside.keys() else "calls"
+    def _split(self, prefix: str) -> tuple[int, ...]:
+        """Give the sizes that parameters below a path have outside and not inside, outermost first."""
+        found: tuple[int, ...] = ()
+        for path, seen in self._memory.inner.items():
+            if path == prefix or path.startswith(prefix + "."):
+                for inner, outer in zip(seen.shapes, self._outer(path), strict=False):
+                    found = max(found, _left_over(outer, inner), key=len)
+        return found
+
+
+_UNCLEAR = (
+    "one array for several loops or batches in one another, of which it cannot be told which axis is which",
+    "In nn.scan and nn.vmap give 'intermediates' the axis 0 (NNX: nnx.Intermediate: 0), and give loops that "
+    "are in one another different lengths; or capture the layer that contains them.",
+)
+
+
+def _modes(sizes: tuple[int, ...], split: tuple[int, ...], kinds: tuple[Kind, ...]) -> list[Mode] | None:
+    """Say what each added axis means; None where that cannot be told.
+
+    An axis that the parameters have too is one of layers. Another one is a batch where vmap added it, and the
+    calls of one layer where scan did.
+
+    >>> _modes((5, 3), (3,), ("vmap", "scan")), _modes((7,), (), ("scan",))
+    (['batch', 'layers'], ['calls'])
+    """
+    places = itertools.combinations(range(len(sizes)), len(split))
+    fitting = [at for at in places if tuple(sizes[n] for n in at) == split]
+    if len(fitting) != 1:
+        return None
+    (layers,) = fitting
+    if len(layers) == len(sizes):
+        return ["layers"] * len(sizes)
+    if len(kinds) != len(sizes):  # something around it that adds no axis
+        if len(set(kinds)) != 1:
+            return None
+        kinds = kinds[:1] * len(sizes)
+    shared: dict[Kind, Mode] = {"vmap": "batch", "scan": "calls"}
+    return ["layers" if n in layers else shared[kind] for n, kind in enumerate(kinds)]
+
+
+def _left_over(outer: Shape, inner: Shape) -> tuple[int, ...]:
+    """Give the sizes of a shape that another does not have, in order.
+
+    >>> _left_over((3, 4, 8), (4, 8)), _left_over((4, 3, 8), (4, 8)), _left_over((4, 8), (4, 8))
+    ((3,), (3,), ())
+    """
+    rest = list(inner)
+    left: list[int] = []
+    for size in outer:
+        if rest and size == rest[0]:
+            del rest[0]
+        else:
+            left.append(size)
+    return tuple(left)
 
 
 def _prefixes(path: str) -> Iterator[str]:

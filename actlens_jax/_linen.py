@@ -19,6 +19,7 @@ from flax.core import scope as scopes
 from actlens.activations import Activations, Layer, Selector
 from actlens.errors import CaptureError, UncapturableValue, UnsupportedModel
 from actlens_jax._apart import each_part_for_itself
+from actlens_jax._around import noted
 from actlens_jax._axes import axes_of
 from actlens_jax._hearing import Hearing
 from actlens_jax._memory import IN, INNER, MARK, OUT, Memory, Seen, Slot
@@ -63,7 +64,7 @@ class LinenEars:
         wide = scopes.union_filters(mutable, [COLLECTION, self._own])
         given = {"rngs": rngs, **kwargs}
         try:
-            with nn.intercept_methods(_Interceptor(hearing)), each_part_for_itself(self._own):
+            with nn.intercept_methods(_Interceptor(hearing)), each_part_for_itself(self._own), noted.over():
                 output, state = module.apply(variables, *args, **{**given, "mutable": wide})
         except _FIT as error:
             raise CaptureError.bad_variables(type(module).__name__, error) from error
@@ -136,9 +137,8 @@ class _Interceptor:
     def _is_parents(self, module: nn.Module, method: Any) -> bool:
         """Say whether this is `super().__call__` in a call of the same module."""
         own = getattr(type(module).__call__, "__qualname__", "")
-        return own != getattr(method, "__qualname__", own) and any(
-            module.scope is other.scope for other in self._under_way
-        )
+        called = getattr(getattr(method, "func", method), "__qualname__", own)  # flax gives a partial
+        return own != called and any(module.scope is other.scope for other in self._under_way)
 
 
 def _is_same(module: nn.Module, root: nn.Module) -> bool:

@@ -11,6 +11,7 @@ import itertools
 
 from actlens.activations import Layer, Selector
 from actlens.keys import indexed
+from actlens_jax._around import Kind
 from actlens_jax._values import Shape
 
 Slot = str
@@ -39,7 +40,7 @@ class Memory:
         self._order: dict[tuple[str, Slot, int], int] = {}
         self.seen: dict[str, Seen] = {}
         self.inner: dict[str, Seen] = {}
-        self.batched: set[str] = set()
+        self.around: dict[str, tuple[Kind, ...]] = {}
         self.suffixes: dict[tuple[str, Slot], dict[str, object]] = {}
         self.lost: dict[tuple[str, Slot], str] = {}
         self.methods: dict[str, str] = {}
@@ -47,7 +48,7 @@ class Memory:
     def wants(self, name: str, *, inner: bool) -> bool:
         """Say whether `path` or `path@input` was asked for; inside a transformation, with any index."""
         if (name, inner) not in self._decided:
-            names = itertools.chain([name], indexed(name) if inner else [])
+            names = itertools.chain([name], indexed(name, self._select.indices()) if inner else [])
             self._decided[name, inner] = any(self._select.layer(each) for each in names)
         return self._decided[name, inner]
 

@@ -20,6 +20,7 @@ from flax.errors import TraceContextError
 from actlens.activations import Activations, Layer, Selector
 from actlens.errors import UncapturableValue
 from actlens.keys import INPUT
+from actlens_jax._around import noted
 from actlens_jax._axes import axes_of
 from actlens_jax._hearing import Hearing
 from actlens_jax._memory import Memory, Seen, Slot
@@ -61,7 +62,7 @@ class NNXEars:
         found = {place.path: place.module for place in places(here)}
         nodes = {path: vars(module).get("_pytree__nodes") for path, module in found.items()}
         outside = {path: _shapes(module) for path, module in found.items()}
-        with _LOCK, _wrapped(found.values()):
+        with _LOCK, _wrapped(found.values()), noted.over():
             _HEARD[self._number] = hearing
             try:
                 for path, module in found.items():

@@ -19,12 +19,6 @@ def is_array(value: Any) -> bool:
     return isinstance(value, (jax.Array, np.ndarray))
 
 
-def is_batched(value: Any) -> bool:
-    """Say whether a value is one sample's view inside a vmap."""
-    # by name: jax has made the class private
-    return any(type(leaf).__name__ == "BatchTracer" for leaf in jax.tree.leaves(value))
-
-
 def opened(value: Any) -> dict[str, Any]:
     """Take a value apart: suffix as in keys → leaf. Pytrees that only jax knows open by index."""
     return dict(leaves(_opened(value), is_array))

@@ -502,3 +502,219 @@ def test_layers_computes_nothing_and_needs_no_variables() -> None:
     dropped = actlens.layers(bound(Scanned(carried=False)), X)
     assert dropped["layers.fc"].note.endswith("drops what it was not told of")
     assert actlens.layers(module) == {}
+
+
+class Long(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        axes: dict[Any, Any] = {"params": 0, "intermediates": 0}
+        stack = nn.scan(Block, variable_axes=axes, split_rngs={"params": True}, length=300)
+        return stack(name="layers")(x, None)[0]
+
+
+@pytest.mark.parametrize(
+    "layers",
+    ["layers.299.fc", "*.29?.fc", lambda path: path == "layers.299.fc", ["layers.*.fc", "!layers.[!2]"]],
+)
+def test_any_layer_of_a_long_scan_can_be_named(layers: Any) -> None:
+    _, acts = actlens.capture(bound(Long()), layers)(X)
+    assert "layers.299.fc" in acts
+
+
+class Parent(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return nn.Dense(WIDTH, name="dense")(x)
+
+
+class Child(Parent):
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return super().__call__(x) * 100
+
+
+class Family(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return Child(name="child")(x)
+
+
+def test_a_call_of_the_parents_is_not_another_call() -> None:
+    model = bound(Family())
+    output, acts = actlens.capture(model, ["child", "child@input"])(X)
+    assert list(acts) == ["child@input", "child"]
+    close(acts["child"], output)
+
+
+class Blocks(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for at in range(3):
+            x = JITTED(name=f"block{at}")(x)[0]
+        return nn.Dense(2, name="head")(x)
+
+
+@pytest.mark.parametrize("layers", [["*", "!block0"], "**", "block1.fc", "block*.fc"])
+def test_blocks_that_are_compiled_once_for_all_are_all_heard(layers: Any) -> None:
+    model = bound(Blocks())
+    model(X)  # compiled without a capture
+    for _ in range(2):
+        output, acts = actlens.capture(model, layers)(X)
+        close(output, model(X))
+        x = X
+        for at in range(3):
+            own = model.variables["params"][f"block{at}"]["fc"]
+            fc = x @ own["kernel"] + own["bias"]
+            x = nn.relu(fc) + x
+            if f"block{at}.fc" in acts:
+                close(acts[f"block{at}.fc"], fc)
+            if f"block{at}[0]" in acts:
+                close(acts[f"block{at}[0]"], x)
+    assert {"block1[0]", "block1.fc"} & set(acts)
+    names = {("*", "!block0"): ["block1[0]", "block2[0]", "head"], "block1.fc": ["block1.fc"]}
+    key = tuple(layers) if isinstance(layers, list) else layers
+    assert list(acts) == names.get(key, list(acts))
+
+
+def test_another_apply_inside_is_not_heard() -> None:
+    teacher = Parent()
+    given = teacher.init(jax.random.key(5), X)
+
+    class Student(nn.Module):
+        @nn.compact
+        def __call__(self, x: jax.Array) -> jax.Array:
+            target, state = teacher.apply(given, x, mutable=["intermediates"])
+            assert not state  # nothing of ours
+            _, acts = actlens.capture(teacher, "dense")(given, x)
+            assert list(acts) == ["dense"]
+            return nn.Dense(WIDTH, name="dense")(x) - target
+
+    model = bound(Student())
+    output, acts = actlens.capture(model, "**")(X)
+    assert list(acts) == ["dense"]
+    own = model.variables["params"]["dense"]
+    close(acts["dense"], X @ own["kernel"] + own["bias"])
+    close(output, model(X))
+
+
+def test_a_subclass_that_computes_something_else_has_no_names_of_axes() -> None:
+    class Turned(nn.Dense):
+        @nn.compact
+        def __call__(self, x: jax.Array) -> jax.Array:
+            return super().__call__(x).T
+
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x: jax.Array) -> jax.Array:
+            return Turned(3, name="turned")(x)
+
+    _, acts = actlens.capture(bound(Model()), "turned")(X)
+    assert acts["turned"].shape == (3, SAMPLES)
+    assert acts.axes == {}
+
+
+def test_two_layers_with_one_name_are_refused() -> None:
+    class Clash(nn.Module):
+        @nn.compact
+        def __call__(self, x: jax.Array) -> jax.Array:
+            return Holder(name="a")(nn.Dense(WIDTH, name="a.dense")(x))
+
+    class Holder(nn.Module):
+        @nn.compact
+        def __call__(self, x: jax.Array) -> jax.Array:
+            return nn.Dense(WIDTH, name="dense")(x)
+
+    with pytest.raises(CaptureError, match="two captured values share the key 'a.dense'"):
+        actlens.capture(bound(Clash()), "**")(X)
+
+
+def test_capture_intermediates_of_the_caller_gives_its_pair() -> None:
+    module = Parent()
+    variables = module.init(jax.random.key(0), X)
+    (output, state), acts = actlens.capture(module, "dense")(variables, X, capture_intermediates=True)
+    expected, plain = module.apply(variables, X, capture_intermediates=True)
+    close(output, expected)
+    assert jax.tree.structure(state) == jax.tree.structure(dict(plain))
+    assert list(acts) == ["dense"]
+
+
+SHARED: dict[str, Any] = {
+    "variable_axes": {"params": None, "intermediates": 0},
+    "split_rngs": {"params": False},
+}
+OWN: dict[str, Any] = {"variable_axes": {"params": 0, "intermediates": 0}, "split_rngs": {"params": True}}
+
+
+class Mapped(nn.Module):
+    """A layer mapped over the samples, through other transformations."""
+
+    through: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return nn.vmap(self.through(nn.Dense), **SHARED)(3, name="dense")(x)
+
+
+@pytest.mark.parametrize("through", [nn.remat, nn.jit, lambda cls: nn.remat(nn.jit(cls))])
+def test_a_batch_is_a_batch_through_other_transformations(through: Any) -> None:
+    model = bound(Mapped(through))
+    output, acts = actlens.capture(model, "dense")(X)
+    assert list(acts) == ["dense"]
+    close(acts["dense"], output)
+
+
+class OneSample(nn.Module):
+    """Layers that a scan runs through, for one sample."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return nn.scan(Block, length=LAYERS, **OWN)(name="layers")(x, None)[0]
+
+
+class ScanInVmap(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return nn.vmap(OneSample, **SHARED)(name="each")(x)
+
+
+def test_a_scan_over_layers_in_a_vmap_over_samples() -> None:
+    model = bound(ScanInVmap())
+    output, acts = actlens.capture(model, "each.layers.*.fc")(X)
+    assert list(acts) == [f"each.layers.{at}.fc" for at in range(LAYERS)]
+    x = X
+    for at in range(LAYERS):
+        own = jax.tree.map(lambda leaf, at=at: leaf[at], model.variables["params"]["each"]["layers"]["fc"])
+        fc = x @ own["kernel"] + own["bias"]
+        close(acts[f"each.layers.{at}.fc"], fc)
+        x = nn.relu(fc) + x
+    close(output, x)
+
+
+class Square(nn.Module):
+    """As many samples as layers."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return nn.vmap(OneSample, **SHARED)(name="each")(x[:1].repeat(LAYERS, 0))
+
+
+class LastAxis(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        own: dict[str, Any] = {
+            "variable_axes": {"params": 0, "intermediates": -1},
+            "split_rngs": {"params": True},
+        }
+
+        class Outer(nn.Module):
+            @nn.compact
+            def __call__(self, x: jax.Array, _: Any) -> tuple[jax.Array, None]:
+                return nn.scan(Block, length=3, **own)(name="inner")(x, None)[0], None
+
+        return nn.scan(Outer, length=2, **own)(name="outer")(x, None)[0]
+
+
+@pytest.mark.parametrize("module", [Square(), LastAxis()])
+def test_axes_that_cannot_be_told_apart_are_refused(module: nn.Module) -> None:
+    with pytest.raises(UncapturableValue, match="cannot be told which axis is which.*the axis 0"):
+        actlens.capture(bound(module), "**.fc")(X)

@@ -440,3 +440,110 @@ def test_what_is_no_module_says_what_to_give() -> None:
         actlens.capture(X, "*")
     with pytest.raises(UnsupportedModel, match=r"is neither a flax.linen.Module nor an nnx.Module"):
         actlens.capture(nnx.Param(X), "*")
+
+
+AXES = nnx.StateAxes({nnx.Intermediate: 0, ...: None})
+
+
+class TwoWays(nnx.Module):
+    def __init__(self) -> None:
+        self.fc = nnx.Linear(WIDTH, WIDTH, rngs=nnx.Rngs(0))
+
+    def __call__(self, x: jax.Array, way: str) -> jax.Array:
+        if way == "scan":
+            through = nnx.scan(lambda m, x: m(x), in_axes=(AXES, nnx.Carry), out_axes=nnx.Carry, length=3)
+            return through(self.fc, x)
+        call = nnx.remat(lambda m, x: m(x)) if way == "remat" else (lambda m, x: m(x))
+        return nnx.vmap(call, in_axes=(AXES, 0))(self.fc, x)
+
+
+def test_each_call_is_read_by_itself() -> None:
+    model = TwoWays()
+    forward = actlens.capture(model, "fc")
+    for way in ("scan", "vmap", "remat", "scan"):
+        output, acts = forward(X, way)
+        if way == "scan":
+            assert list(acts) == ["fc", "fc:2", "fc:3"]
+            close(acts["fc:3"], output)
+        else:
+            assert list(acts) == ["fc"]
+            close(acts["fc"], output)
+
+
+def test_the_models_own_error_is_its_own() -> None:
+    class Wrong(nnx.Module):
+        def __init__(self) -> None:
+            self.block = Block(nnx.Rngs(0))
+            self.head = nnx.Linear(7, 2, rngs=nnx.Rngs(1))
+
+        def __call__(self, x: jax.Array) -> jax.Array:
+            return self.head(nnx.remat(lambda m, x: m(x))(self.block, x))
+
+    with pytest.raises(TypeError, match="dot_general"):
+        actlens.capture(Wrong(), "block.fc")(X)
+
+
+def test_a_plain_call_in_another_thread_is_not_heard() -> None:
+    class Calls2(nnx.Module):
+        def __init__(self) -> None:
+            self.fc = nnx.Linear(WIDTH, WIDTH, rngs=nnx.Rngs(0))
+            self.wait = Waits()
+
+        def __call__(self, x: jax.Array) -> jax.Array:
+            return self.wait(self.fc(x))
+
+    class Waits(nnx.Module):
+        def __call__(self, x: jax.Array) -> jax.Array:
+            begun.set()
+            done.wait(2)
+            return x
+
+    begun, done = threading.Event(), threading.Event()
+    model = Calls2()
+
+    def other() -> None:
+        begun.wait(5)
+        model.fc(X * 100)
+        done.set()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    _, acts = actlens.capture(model, "fc")(X)
+    thread.join()
+    assert list(acts) == ["fc"]
+    close(acts["fc"], linear(model.fc, X))
+
+
+def test_a_layer_that_is_replaced_during_the_call_is_an_error() -> None:
+    class Replaces(nnx.Module):
+        def __init__(self) -> None:
+            self.fc = nnx.Linear(WIDTH, WIDTH, rngs=nnx.Rngs(0))
+
+        def __call__(self, x: jax.Array) -> jax.Array:
+            x = self.fc(x)
+            self.fc = nnx.Linear(WIDTH, WIDTH, rngs=nnx.Rngs(1))
+            return self.fc(x)
+
+    with pytest.raises(LayerNeverFired, match=r"fc \(the new one\) \(it was put there during the call"):
+        actlens.capture(Replaces(), "fc")(X)
+
+
+def test_layers_whose_weights_are_variables_of_another_kind() -> None:
+    class Weight(nnx.Variable[Any]):
+        pass
+
+    class Own(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs) -> None:
+            self.w = Weight(jax.random.normal(rngs.params(), (WIDTH, WIDTH)))
+
+        def __call__(self, x: jax.Array) -> jax.Array:
+            return x @ self.w[...]
+
+    class Model(nnx.Module):
+        def __init__(self) -> None:
+            self.layers = nnx.split_rngs(splits=3)(nnx.vmap(Own, in_axes=(0,), out_axes=0))(nnx.Rngs(0))
+
+        def __call__(self, x: jax.Array) -> jax.Array:
+            return nnx.scan(lambda m, x: m(x), in_axes=(0, nnx.Carry), out_axes=nnx.Carry)(self.layers, x)
+
+    assert list(actlens.capture(Model(), "layers.*")(X)[1]) == ["layers.0", "layers.1", "layers.2"]

@@ -200,3 +200,10 @@ def test_what_is_excluded_is_excluded_with_its_input():
     assert not only_inputs.wants("a.x@input")
     again = Selection.of(["**", "!a.*", "a.x@input"])
     assert again.wants("a.x@input")
+
+
+def test_indices_to_try_are_those_of_the_patterns():
+    assert list(Selection.of(["ls.299.fc", "e.17.*"]).indices()) == [0, 17, 299]
+    assert list(Selection.of(["*.29?.fc"]).indices()) == [0, 290]
+    assert list(Selection.of("**").indices()) == [0]
+    assert 299 in Selection.of(lambda path: path == "ls.299.fc").indices()
