@@ -8,7 +8,7 @@ samples gave the same both times, to the bit. Else the small batch is run as it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,9 @@ from actlens.activations import Activations
 
 Step = Callable[[list[Any]], Activations]
 """Gives what was captured for the arrays of one batch; compiled for their shapes."""
+Shapes = Callable[[Step, list[Any], list[Any], int, int], "Mapping[str, Any] | None"]
+"""`(step, small batch, full batch, rows, size)`: the shapes that the step gives for the small batch; None where
+it does something else for it than for the full one, as if the size were a number to compute with."""
 
 
 class Filler:
@@ -25,8 +28,12 @@ class Filler:
     def __init__(self) -> None:
         self._full: list[Any] = []
 
-    def run(self, step: Step, arrays: list[Any]) -> Activations:
-        """Run a step on the arrays of a batch; of a filled one give the real rows, on the host."""
+    def run(self, step: Step, arrays: list[Any], shapes: Shapes) -> Activations:
+        """Run a step on the arrays of a batch; of a filled one give the real rows.
+
+        `shapes` tells what has a row for each sample: an array that only happens to be as long as the batch
+        is given whole.
+        """
         rows = self._rows(arrays)
         if rows is None:
             if not self._is_smaller(arrays):
@@ -34,12 +41,18 @@ class Filler:
             return step(arrays)
         pairs = list(zip(arrays, self._full, strict=True))
         size = next(int(full.shape[0]) for array, full in pairs if not _like(array, full))
+        given = shapes(step, arrays, self._full, rows, size)
+        if given is None:
+            return step(arrays)
+        real = {key: tuple(array.shape) for key, array in given.items()}
         own = step([_joined(array, array, full, at=-1) for array, full in pairs])
         if not all(_is_here(array) for array in own.values()):
             return step(arrays)
         others = step([_joined(array, full, full) for array, full in pairs])
-        kept, again = ({key: _cut(a, rows, size) for key, a in acts.items()} for acts in (own, others))
-        if any(kept[key].tobytes() != again[key].tobytes() for key in kept):
+        kept, again = ({key: _cut(a, real[key]) for key, a in acts.items()} for acts in (own, others))
+        if any(kept[key].shape != real[key] for key in kept) or any(
+            kept[key].tobytes() != again[key].tobytes() for key in kept
+        ):
             return step(arrays)
         return Activations(kept, own.axes, own.report)
 
@@ -81,7 +94,7 @@ def _is_here(array: Any) -> bool:
     return bool(getattr(array, "is_fully_addressable", True))  # no part of it is on another host
 
 
-def _cut(array: Any, rows: int, size: int) -> np.ndarray[Any, Any]:
+def _cut(array: Any, real: tuple[int, ...]) -> np.ndarray[Any, Any]:
     """Give the real rows on the host: a slice on the device would be compiled for their number."""
     host = np.asarray(array)
-    return host[:rows] if host.ndim and len(host) == size else host
+    return host[: real[0]] if host.ndim and len(real) == host.ndim else host

@@ -45,7 +45,10 @@ class Jitted:
             writes.append(changed)
             return acts
 
-        acts = self._filler.run(run, arrays)
+        def shapes(_step: object, small: list[Any], *_: object) -> Any:
+            return jax.eval_shape(function, values, written, small)[0]
+
+        acts = self._filler.run(run, arrays, shapes)
         return (
             (acts, writes[-1]) if len(writes) == 1 or not any(writes) else function(values, written, arrays)
         )

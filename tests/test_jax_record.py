@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -72,9 +74,9 @@ def test_a_data_set_is_recorded_in_evaluation_mode_with_one_trace(
 ) -> None:
     model = make()
     expected = in_eval(model, X)
-    TRACES.clear()
-    run = actlens.record(model, batches(4), tmp_path / "run", layers="**", columns=["label"])
-    assert TRACES == [(4, WIDTH)]  # the last batch, of 2, was not compiled again
+    with compilations() as compiled:
+        run = actlens.record(model, batches(4), tmp_path / "run", layers="**", columns=["label"])
+    assert len([name for name in compiled if "evaluate" in name]) == 1  # not again for the last batch, of 2
     assert list(run) == ["fc", "norm", "drop", "head"]
     for key in run:
         np.testing.assert_allclose(run[key][:], expected[key], rtol=1e-5, atol=1e-6)
@@ -100,6 +102,117 @@ def test_a_model_is_as_it_was(make: Callable[[], Any], tmp_path: Any) -> None:
 
 def _is_key(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+@contextmanager
+def compilations() -> Iterator[list[str]]:
+    """Give the names of what XLA compiles in the block."""
+    found: list[str] = []
+
+    class Names(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "Finished XLA compilation of" in record.getMessage():
+                found.append(record.getMessage())
+
+    logger, handler = logging.getLogger("jax._src.dispatch"), Names()
+    level, propagates = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    try:
+        yield found
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagates
+
+
+class OfTheSize(nnx.Module):
+    """Computes with the number of samples."""
+
+    def __init__(self) -> None:
+        self.mean = Share()
+        self.capacity = Capacity()
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.capacity(self.mean(x))
+
+
+class Share(nnx.Module):
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x / x.shape[0]
+
+
+class Capacity(nnx.Module):
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kept = jnp.arange(x.shape[0]) < x.shape[0] // 2 + 1
+        return jnp.where(kept[:, None], x, 0)
+
+
+@pytest.mark.parametrize("layer", ["mean", "capacity"])
+def test_a_model_that_computes_with_the_size_of_its_batch(layer: str, tmp_path: Any) -> None:
+    model = OfTheSize()
+    data = [X[:7], X[7:]]
+    run = actlens.record(model, data, tmp_path / "run", layers=layer)
+    expected = [np.asarray(actlens.capture(model, layer)(jnp.asarray(x))[1][layer]) for x in data]
+    np.testing.assert_allclose(run[layer][:], np.concatenate(expected), rtol=1e-6)
+
+
+class Positions(nnx.Module):
+    def __init__(self) -> None:
+        self.fc, self.pos = nnx.Linear(WIDTH, 4, rngs=nnx.Rngs(0)), nnx.Embed(4, 4, rngs=nnx.Rngs(1))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.fc(x) @ self.pos(jnp.arange(4))
+
+
+def test_a_table_as_long_as_a_batch_is_not_rows(tmp_path: Any) -> None:
+    with pytest.raises(RowsError, match="pos"):
+        actlens.record(Positions(), batches(4), tmp_path / "run", layers=["fc", "pos"])
+
+
+class Scales(nnx.Module):
+    def __init__(self) -> None:
+        self.scale = Scale()
+
+    def __call__(self, x: jax.Array, by: Any) -> jax.Array:
+        return self.scale(x, by)
+
+
+class Scale(nnx.Module):
+    def __call__(self, x: jax.Array, by: Any) -> jax.Array:
+        return x * by
+
+
+@pytest.mark.parametrize(("dtype", "by"), [(np.uint8, 3), (ml_dtypes.bfloat16, 2.5), (np.float32, 3)])
+def test_a_number_does_not_widen_a_dtype(dtype: Any, by: float, tmp_path: Any) -> None:
+    x = np.full((4, 3), 200, dtype)
+    run = actlens.record(Scales(), [(x, by)], tmp_path / "run", layers="scale", inputs=2)
+    _, acts = actlens.capture(Scales(), "scale")(jnp.asarray(x), by)
+    assert run["scale"].dtype == dtype
+    assert run["scale"][:].tobytes() == np.asarray(acts["scale"]).tobytes()
+
+
+def test_a_model_with_attributes_that_have_no_hash(tmp_path: Any) -> None:
+    model = NNX()
+    model.config = nnx.static({"width": [WIDTH]}) if hasattr(nnx, "static") else {"width": [WIDTH]}
+    run = actlens.record(model, batches(4), tmp_path / "run", layers="fc")
+    assert run.rows == ROWS
+
+
+def test_a_mode_given_by_place(tmp_path: Any) -> None:
+    data = [(X, False)]
+    run = actlens.record(linen(), data, tmp_path / "run", layers="fc", inputs=2)
+    np.testing.assert_allclose(run["fc"][:], in_eval(linen(), X)["fc"], rtol=1e-5, atol=1e-6)
+
+
+def test_bfloat16_of_pytorch(tmp_path: Any) -> None:
+    import torch
+
+    x = torch.from_numpy(X).to(torch.bfloat16)
+    run = actlens.record(Scales(), [(x, 1)], tmp_path / "run", layers="scale", inputs=2)
+    assert run["scale"].dtype == ml_dtypes.bfloat16
+    np.testing.assert_array_equal(run["scale"][:].astype(np.float32), x.float().numpy())
 
 
 class Mixes(nnx.Module):

@@ -26,6 +26,9 @@ class Steps:
         self.shapes.append(tuple(array.shape for array in arrays))
         return Activations({"a": self.function(*arrays)}, {"a": ("sample", "unit")})
 
+    def shaped(self, _step, arrays, *_):
+        return {"a": self.function(*arrays)}
+
 
 def double(x, *_):
     return x * 2
@@ -34,9 +37,9 @@ def double(x, *_):
 @given(st.integers(1, 9), st.integers(1, 9))
 def test_the_real_rows_come_back_and_no_shape_is_new(rows, missing):
     filler, step = Filler(), Steps(double)
-    filler.run(step, [batch(rows + missing)])
+    filler.run(step, [batch(rows + missing)], step.shaped)
     small = batch(rows, seed=1)
-    acts = filler.run(step, [small])
+    acts = filler.run(step, [small], step.shaped)
     assert np.array_equal(acts["a"], small * 2)
     assert acts.axes == {"a": ("sample", "unit")}
     assert set(step.shapes) == {((rows + missing, 3),)}
@@ -46,7 +49,11 @@ def test_it_is_filled_with_its_own_last_row_and_with_rows_of_the_batch_before():
     given, full, small = [], batch(5), batch(2, seed=1)
     filler = Filler()
     for x in (batch(5, seed=3), full, small):
-        filler.run(lambda arrays: given.append(arrays[0]) or Activations({"a": arrays[0] * 1}), [x])
+        filler.run(
+            lambda arrays: given.append(arrays[0]) or Activations({"a": arrays[0] * 1}),
+            [x],
+            lambda _step, arrays, *_: {"a": arrays[0]},
+        )
     own, others = given[-2:]
     assert np.array_equal(own[:2], small)
     assert np.array_equal(others[:2], small)
@@ -60,24 +67,24 @@ def test_it_is_filled_with_its_own_last_row_and_with_rows_of_the_batch_before():
 )
 def test_a_model_that_mixes_the_samples_runs_on_the_small_batch(mixes):
     filler, step = Filler(), Steps(mixes)
-    filler.run(step, [batch(5)])
+    filler.run(step, [batch(5)], step.shaped)
     small = batch(2, seed=1)
-    assert np.array_equal(filler.run(step, [small])["a"], mixes(small))
+    assert np.array_equal(filler.run(step, [small], step.shaped)["a"], mixes(small))
 
 
 def test_a_model_that_has_changed_meanwhile_runs_on_the_small_batch():
     filler, weight = Filler(), [1.0]
     step = Steps(lambda x: x * weight[0])
-    filler.run(step, [batch(5)])
+    filler.run(step, [batch(5)], step.shaped)
     weight[0] = 3.0
-    assert np.array_equal(filler.run(step, [batch(2)])["a"], batch(2) * 3)
+    assert np.array_equal(filler.run(step, [batch(2)], step.shaped)["a"], batch(2) * 3)
 
 
 def test_what_all_batches_share_is_left_alone():
     filler, scale, number = Filler(), np.full((1, 3), 2, "f4"), np.float32(3)
     step = Steps(lambda s, x, n: s * x * n)
-    filler.run(step, [scale, batch(5), number])
-    assert np.array_equal(filler.run(step, [scale, batch(2), number])["a"], batch(2) * 6)
+    filler.run(step, [scale, batch(5), number], step.shaped)
+    assert np.array_equal(filler.run(step, [scale, batch(2), number], step.shaped)["a"], batch(2) * 6)
     assert set(step.shapes) == {((1, 3), (5, 3), ())}
 
 
@@ -94,22 +101,22 @@ def test_what_all_batches_share_is_left_alone():
 )
 def test_what_is_not_filled_up(later):
     filler, step = Filler(), Steps(double)
-    filler.run(step, [batch(5), batch(5)])
-    assert np.array_equal(filler.run(step, later)["a"], later[0] * 2)
+    filler.run(step, [batch(5), batch(5)], step.shaped)
+    assert np.array_equal(filler.run(step, later, step.shaped)["a"], later[0] * 2)
     assert step.shapes[-1] == tuple(array.shape for array in later)
 
 
 def test_arrays_with_first_axes_of_their_own_are_not_filled_up():
     filler, step = Filler(), Steps(double)
-    filler.run(step, [batch(5), batch(8)])
-    filler.run(step, [batch(2), batch(2)])
+    filler.run(step, [batch(5), batch(8)], step.shaped)
+    filler.run(step, [batch(2), batch(2)], step.shaped)
     assert step.shapes[-1] == ((2, 3), (2, 3))
 
 
 def test_a_larger_batch_is_the_new_measure_and_a_smaller_one_is_not():
     filler, step = Filler(), Steps(double)
     for rows in (2, 5, 1, 4):
-        assert np.array_equal(filler.run(step, [batch(rows)])["a"], batch(rows) * 2)
+        assert np.array_equal(filler.run(step, [batch(rows)], step.shaped)["a"], batch(rows) * 2)
     assert set(step.shapes) == {((2, 3),), ((5, 3),)}
 
 
@@ -117,8 +124,18 @@ def test_a_value_that_is_not_the_batchs_is_given_as_it_is():
     filler = Filler()
 
     def step(arrays):
-        return Activations({"rows": arrays[0], "table": np.arange(7), "one": np.float32(1)})
+        return Activations({"rows": arrays[0], "table": np.arange(5), "one": np.float32(1)})
 
-    filler.run(step, [batch(5)])
-    acts = filler.run(step, [batch(2, seed=1)])
-    assert {key: np.shape(array) for key, array in acts.items()} == {"rows": (2, 3), "table": (7,), "one": ()}
+    def shaped(step, arrays, *_):
+        return step(arrays)
+
+    filler.run(step, [batch(5)], shaped)
+    acts = filler.run(step, [batch(2, seed=1)], shaped)
+    assert {key: np.shape(array) for key, array in acts.items()} == {"rows": (2, 3), "table": (5,), "one": ()}
+
+
+def test_a_step_that_computes_with_the_size_runs_on_the_small_batch():
+    filler, step = Filler(), Steps(lambda x: x / len(x))
+    filler.run(step, [batch(5)], step.shaped)
+    small = batch(2, seed=1)
+    assert np.array_equal(filler.run(step, [small], lambda *_: None)["a"], small / 2)
