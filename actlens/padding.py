@@ -18,8 +18,8 @@ from actlens.activations import Activations
 Step = Callable[[list[Any]], Activations]
 """Gives what was captured for the arrays of one batch; compiled for their shapes."""
 Shapes = Callable[[Step, list[Any], list[Any], int, int], "Mapping[str, Any] | None"]
-"""`(step, small batch, full batch, rows, size)`: the shapes that the step gives for the small batch; None where
-it does something else for it than for the full one, as if the size were a number to compute with."""
+"""`(step, small batch, full batch, rows, size)`: the shapes that the step gives for the small batch; None
+where it does something else for it than for the full one, as if the size were a number to compute with."""
 
 
 class Filler:

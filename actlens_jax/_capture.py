@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,7 +44,7 @@ def _nnx(model: nnx.Module, select: Selector) -> Forward:
     ears = NNXEars(select)
 
     def forward(*args: Any, **kwargs: Any) -> tuple[Any, Activations]:
-        callee, args = _given(model, args)
+        callee, args = _given(model, args, kwargs)
         return ears.call(callee, args, kwargs)
 
     return forward
@@ -53,7 +54,7 @@ def _linen(model: nn.Module, select: Selector) -> Forward:
     ears = LinenEars(select)
 
     def forward(*args: Any, **kwargs: Any) -> tuple[Any, Activations]:
-        callee, args = _given(model, args)
+        callee, args = _given(model, args, kwargs)
         if is_bound(callee):
             plain, variables, rngs = unbound(callee)
             return ears.apply(plain, variables, args, kwargs, rngs=rngs)
@@ -66,11 +67,22 @@ def _linen(model: nn.Module, select: Selector) -> Forward:
     return forward
 
 
-def _given(model: Any, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+def _given(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, tuple[Any, ...]]:
     """Give the module that is called: the first argument where it is one of the same class."""
-    if args and isinstance(args[0], (nn.Module, nnx.Module)) and type(args[0]) is type(model):
-        return args[0], args[1:]
-    return model, args
+    if not args or type(args[0]) is not type(model):
+        return model, args
+    if isinstance(model, nnx.Module) and not _takes(model, args[1:], kwargs):
+        return model, args  # a model whose own first argument is another one of its class
+    return args[0], args[1:]
+
+
+def _takes(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Say whether the model can be called with these arguments, as far as their number and names go."""
+    try:
+        inspect.signature(type(model).__call__).bind(model, *args, **kwargs)
+    except TypeError:
+        return False
+    return True
 
 
 def _described(value: Any) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+import flax.errors
 import jax
 from flax import linen as nn
 from flax import nnx
@@ -16,6 +18,8 @@ from actlens_jax._capture import capture
 from actlens_jax._linen import is_bound
 from actlens_jax._models import check_model
 from actlens_jax._naming import places
+
+_WORD = re.compile(r"""['"](\w+)['"]""")
 
 
 def layers(model: Any, /, *args: Any, **kwargs: Any) -> dict[str, LayerInfo]:
@@ -61,7 +65,7 @@ def _dry(model: Any, select: Selector, args: tuple[Any, ...], kwargs: dict[str, 
             lambda state, args: _forward(nnx.merge(graph, state), select, args, kwargs), state, args
         )
     forward = capture(model, select)
-    if is_bound(model) or (args and isinstance(args[0], Mapping)):
+    if is_bound(model) or (args and _are_variables(args[0])):
         return _shapes(lambda args: forward(*args, **kwargs)[1], args)
     return _shapes(lambda args: _initialised(model, forward, args, kwargs), args)
 
@@ -75,9 +79,22 @@ def _initialised(
     model: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Activations:
     keys = {name: jax.random.key(0) for name in ("params", "dropout")}
-    variables = model.init(keys, *args, **kwargs)
-    acts: Activations = forward(variables, *args, rngs={"dropout": keys["dropout"]}, **kwargs)[1]
-    return acts
+    while True:
+        try:
+            variables = model.init(keys, *args, **kwargs)
+            acts: Activations = forward(variables, *args, rngs=keys, **kwargs)[1]
+        except flax.errors.InvalidRngError as error:  # a kind of random number of the model's own
+            named = set(_WORD.findall(str(error)))
+            if not named - keys.keys():
+                raise
+            keys |= {name: jax.random.key(0) for name in named}
+        else:
+            return acts
+
+
+def _are_variables(value: Any) -> bool:
+    """Say whether a first argument is variables, and not an input that is a dict: they are dicts of dicts."""
+    return isinstance(value, Mapping) and all(isinstance(each, Mapping) for each in value.values())
 
 
 def _shapes(function: Any, *args: Any) -> Activations:

@@ -34,7 +34,7 @@ def start(key: str, array: Any, rows: npt.NDArray[np.int64] | None) -> Callable[
 
 
 def _numpy(key: str, tensor: Any) -> Host:
-    host = np.array(tensor.numpy(), order="C")
+    host = np.asarray(tensor.numpy(), order="C")  # .numpy() is a copy already
     if tensor.dtype != tf.string:
         return host
     try:

@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parent / "keras"
 LEAST = 190  # tests that have to pass: a run that collects nothing is no success
 
 
-def _run(backend, *options):
+def _run(backend, what):
     if importlib.util.find_spec("keras") is None or importlib.util.find_spec(backend) is None:
         pytest.skip(f"Keras and {backend} are not installed")
     env = os.environ | {
@@ -23,7 +23,7 @@ def _run(backend, *options):
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": "--xla_backend_optimization_level=0",  # compiling is most of what JAX does here
     }
-    command = [sys.executable, "-m", "pytest", str(FOLDER), "-q", "-p", "no:cacheprovider", *options]
+    command = [sys.executable, "-m", "pytest", str(what), "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(
         command, env=env, capture_output=True, text=True, cwd=FOLDER.parent.parent, check=False
     )
@@ -35,11 +35,11 @@ def _run(backend, *options):
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
-def test_on(backend):
-    assert _run(backend, "-m", "not slow") >= LEAST
+def test_contract_on(backend):
+    assert _run(backend, FOLDER / "test_keras_contract.py") >= 25
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
-def test_slow_ones_on(backend):
-    assert _run(backend, "-m", "slow") >= 1
+def test_everything_on(backend):
+    assert _run(backend, FOLDER) >= LEAST

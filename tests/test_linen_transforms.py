@@ -718,3 +718,13 @@ class LastAxis(nn.Module):
 def test_axes_that_cannot_be_told_apart_are_refused(module: nn.Module) -> None:
     with pytest.raises(UncapturableValue, match="cannot be told which axis is which.*the axis 0"):
         actlens.capture(bound(module), "**.fc")(X)
+
+
+def test_layers_of_a_model_with_random_numbers_and_a_dict_of_inputs() -> None:
+    class Noisy(nn.Module):
+        @nn.compact
+        def __call__(self, given: dict[str, jax.Array]) -> jax.Array:
+            x = given["x"] + jax.random.normal(self.make_rng("noise"), given["x"].shape)
+            return nn.Dense(3, name="dense")(x)
+
+    assert actlens.layers(Noisy(), {"x": X})["dense"].shape == (SAMPLES, 3)

@@ -547,3 +547,19 @@ def test_layers_whose_weights_are_variables_of_another_kind() -> None:
             return nnx.scan(lambda m, x: m(x), in_axes=(0, nnx.Carry), out_axes=nnx.Carry)(self.layers, x)
 
     assert list(actlens.capture(Model(), "layers.*")(X)[1]) == ["layers.0", "layers.1", "layers.2"]
+
+
+def test_a_model_that_is_called_with_another_one_of_its_class() -> None:
+    class Student(nnx.Module):
+        def __init__(self, seed: int) -> None:
+            self.fc = nnx.Linear(WIDTH, WIDTH, rngs=nnx.Rngs(seed))
+
+        def __call__(self, teacher: Any, x: jax.Array) -> jax.Array:
+            return self.fc(x) - teacher.fc(x)
+
+    student, teacher = Student(0), Student(1)
+    forward = actlens.capture(student, "fc")
+    output, acts = forward(teacher, X)
+    close(output, student(teacher, X))
+    close(acts["fc"], linear(student.fc, X))
+    close(forward(student, teacher, X)[1]["fc"], linear(student.fc, X))

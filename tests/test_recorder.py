@@ -515,6 +515,9 @@ def test_several_threads_may_write(tmp_path):
     assert (run["b"][:] == run["a"][:]).all()
 
 
+@pytest.mark.filterwarnings(
+    "ignore::RuntimeWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # of jax
 def test_a_forked_child_leaves_its_parents_recording_alone(tmp_path):
     with Recorder(tmp_path / "r") as rec:
         rec.write(A, id=[0, 1])

@@ -31,7 +31,7 @@ def test_traces_of_record(tmp_path):
     x = images(83, 4)
     run = actlens.record(model, parts(x, 8), tmp_path / "run", layers="a", progress=False)
     np.testing.assert_allclose(run["a"][:], numpy(model.get_layer("a")(array(x))), rtol=1e-5, atol=1e-5)
-    counted = {"tensorflow": 2, "jax": 1, "torch": 11}[BACKEND]
+    counted = {"tensorflow": 2, "jax": 2, "torch": 11}[BACKEND]  # jax: once more for shapes, not compiled
     assert counts.times <= counted
 
 
