@@ -92,7 +92,7 @@ class Hearing:
             self._inside.extend(leaf for leaf in arrays.values() if isinstance(leaf, jax.core.Tracer))
         carried = sow(slot, {suffix: (leaf, *_marks(len(leaf.shape))) for suffix, leaf in arrays.items()})
         if not carried:
-            self.memory.lost[path, slot] = "not carried"
+            self.memory.lost.add((path, slot))
 
 
 def _trace() -> Any:

@@ -53,14 +53,13 @@ class Entry:
 
     def unstacked(self, modes: Sequence[Mode]) -> Iterator[tuple[tuple[int, ...], dict[str, Any]]]:
         """Give (index of the layer or step on each added axis, suffix → array) for all of them."""
-        sizes: tuple[int, ...] = ()
         arrays = {}
         for suffix, (array, two, three) in self.payload.items():
             axes = _added(two, three)
             arrays[suffix] = jnp.moveaxis(array, axes, range(len(axes))) if axes else array
-            sizes = tuple(two.shape[axis] for axis in axes)
         steps = [
-            range(1) if mode == "batch" else range(size) for mode, size in zip(modes, sizes, strict=False)
+            range(1) if mode == "batch" else range(size)
+            for mode, size in zip(modes, self.sizes, strict=False)
         ]
         for index in itertools.product(*steps):
             where = tuple(

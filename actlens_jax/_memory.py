@@ -42,7 +42,7 @@ class Memory:
         self.inner: dict[str, Seen] = {}
         self.around: dict[str, tuple[Kind, ...]] = {}
         self.suffixes: dict[tuple[str, Slot], dict[str, object]] = {}
-        self.lost: dict[tuple[str, Slot], str] = {}
+        self.lost: set[tuple[str, Slot]] = set()
         self.methods: dict[str, str] = {}
 
     def wants(self, name: str, *, inner: bool) -> bool:

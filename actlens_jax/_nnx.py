@@ -12,7 +12,7 @@ import itertools
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any, cast
+from typing import Any
 
 from flax import nnx
 from flax.errors import TraceContextError
@@ -58,31 +58,46 @@ class NNXEars:
         """Call the model once; give its output, and what was captured."""
         here = _here(model)
         hearing = Hearing(self._memory)
-        copy = nnx.merge(*nnx.split(here))  # as it is before the call
         found = {place.path: place.module for place in places(here)}
-        nodes = {path: vars(module).get("_pytree__nodes") for path, module in found.items()}
         outside = {path: _shapes(module) for path, module in found.items()}
-        with _LOCK, _wrapped(found.values()), noted.over():
-            _HEARD[self._number] = hearing
-            try:
-                for path, module in found.items():
-                    setattr(module, self._attribute, Sown({}, ref=False, path=path, ears=self._number))
-                output = _called(here, copy, args, kwargs, hearing)
-                sown = {path: self._sown_by(module) for path, module in found.items()}
-                replaced = [place.path for place in places(here) if found.get(place.path) is not place.module]
-            finally:
-                del _HEARD[self._number]
-                for path, module in found.items():
-                    _forget(module, self._attribute, nodes[path])
+        try:
+            output, sown, replaced = self._heard(here, hearing, found, args, kwargs)
+        except (TypeError, ValueError) as error:
+            if not hearing.sown_inside or _fails_alone(here, args, kwargs):
+                raise
+            raise UncapturableValue.of(hearing.sown_inside[-1], *NOT_PASSED_ON) from error
         if here is not model:
             _pass_on(here, model)
         model_here = Model(lambda path: outside.get(path, ()), _lost, self._expected(found, replaced))
         return output, played(self._select, hearing, sown, model_here)
 
+    def _heard(
+        self,
+        model: Any,
+        hearing: Hearing,
+        found: Mapping[str, nnx.Module],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> tuple[Any, dict[str, dict[Slot, Any]], list[str]]:
+        """Call the model; give its output, what its modules sowed, and which were put there meanwhile."""
+        nodes = {path: vars(module).get("_pytree__nodes") for path, module in found.items()}
+        with _LOCK, _wrapped(found.values()), noted.over():
+            _HEARD[self._number] = hearing
+            try:
+                for path, module in found.items():
+                    setattr(module, self._attribute, Sown({}, ref=False, path=path, ears=self._number))
+                output = model(*args, **kwargs)
+                sown = {path: self._sown_by(module) for path, module in found.items()}
+                new = [place.path for place in places(model) if found.get(place.path) is not place.module]
+            finally:
+                del _HEARD[self._number]
+                for path, module in found.items():
+                    _forget(module, self._attribute, nodes[path])
+        return output, sown, new
+
     def _sown_by(self, module: nnx.Module) -> dict[Slot, Any]:
-        variable = vars(module).get(
-            self._attribute
-        )  # gone where another thread has put the model's state back
+        # gone where another thread has put the model's state back
+        variable = vars(module).get(self._attribute)
         return dict(variable.get_value()) if variable is not None else {}
 
     def _expected(self, found: Mapping[str, nnx.Module], replaced: Iterable[str]) -> dict[str, str]:
@@ -94,23 +109,11 @@ class NNXEars:
         return expected | put
 
 
-def _called(
-    model: Any, copy: nnx.Module, args: tuple[Any, ...], kwargs: dict[str, Any], hearing: Hearing
-) -> Any:
+def _fails_alone(model: nnx.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Say whether the model fails without a capture too: then it is its own error. A copy of it is called."""
+    copy: Any = nnx.merge(*nnx.split(model))
     try:
-        return model(*args, **kwargs)
-    except (TypeError, ValueError) as error:
-        if not hearing.sown_inside:
-            raise
-        if _fails_alone(copy, args, kwargs):
-            raise
-        raise UncapturableValue.of(hearing.sown_inside[-1], *NOT_PASSED_ON) from error
-
-
-def _fails_alone(copy: nnx.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Say whether the model fails without a capture too: then it is its own error."""
-    try:
-        cast("Any", copy)(*args, **kwargs)
+        copy(*args, **kwargs)
     except (TypeError, ValueError):
         return True
     return False
@@ -192,11 +195,11 @@ def _pass_on(copy: nnx.Module, model: nnx.Module) -> None:
 
 def _shapes(module: nnx.Module) -> tuple[Shape, ...]:
     held = vars(module)
-    kept = (nnx.Variable, nnx.RngState, nnx.Intermediate)
+    other = (nnx.RngState, nnx.Intermediate)
     params = (
         held[name]
         for name in sorted(held)
-        if isinstance(held[name], kept[0]) and not isinstance(held[name], kept[1:])
+        if isinstance(held[name], nnx.Variable) and not isinstance(held[name], other)
     )
     return tuple(tuple(param.get_value().shape) for param in params if hasattr(param.get_value(), "shape"))
 
