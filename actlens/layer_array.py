@@ -13,7 +13,9 @@ import numpy.typing as npt
 from actlens.errors import ArgumentError, NotFound
 from actlens.format.dtypes import DTYPES
 from actlens.format.schema import ID, LayerSpec
-from actlens.row_source import Columns, Rows, RowSource
+from actlens.row_source import Columns, Source
+from actlens.shard_set import Rows
+from actlens.tokens import mean_dtype
 
 if TYPE_CHECKING:
     from actlens.activations import Axes
@@ -32,16 +34,8 @@ class _View:
     def __call__(self, chunk: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if self.over is None:
             return chunk.reshape(len(chunk), *self.shape)
-        mean: npt.NDArray[Any] = chunk.mean(axis=self.over, dtype=_mean_dtype(chunk.dtype))
+        mean: npt.NDArray[Any] = chunk.mean(axis=self.over, dtype=mean_dtype(chunk.dtype))
         return mean
-
-
-def _mean_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Give the dtype that holds an average: float32 for halves and small integers."""
-    wide = dtype == np.float64 or dtype.kind == "c"
-    if wide:
-        return dtype
-    return np.dtype(np.float64 if dtype.kind in "iu" and dtype.itemsize > 2 else np.float32)
 
 
 class LayerArray:
@@ -54,7 +48,7 @@ class LayerArray:
     """
 
     def __init__(
-        self, source: RowSource, spec: LayerSpec, rows: Rows | None, views: tuple[_View, ...] = ()
+        self, source: Source, spec: LayerSpec, rows: Rows | None, views: tuple[_View, ...] = ()
     ) -> None:
         self._source = source
         self._spec = spec
@@ -87,7 +81,7 @@ class LayerArray:
         stored = DTYPES[self._spec.dtype]
         if all(view.over is None for view in self._views):
             return stored
-        return _mean_dtype(stored)
+        return mean_dtype(stored)
 
     @property
     def ndim(self) -> int:

@@ -10,36 +10,39 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from actlens.errors import ArgumentError, RecordingError, RowsError
+from actlens.errors import RecordingError
 from actlens.format.commit import Durability
 from actlens.format.schema import Schema
-from actlens.writing.buffer import ShardBuffer, join_schemas, row_bytes, schema_of
+from actlens.writing.buffer import ShardBuffer
 from actlens.writing.host import fetch, narrowed
 from actlens.writing.ids import Sample, Sampler
-from actlens.writing.options import at_least, check_durability, float_dtype, folder_path
+from actlens.writing.options import at_least, check_durability, float_dtype, place_to_write
 from actlens.writing.origin import framework_of, make_origin
+from actlens.writing.ragged import read_valid
 from actlens.writing.rows import Batch, Bookkeeping, Started, batch_of, read_batch
+from actlens.writing.schemas import join_schemas, row_bytes, schema_of
 from actlens.writing.writer import Writer
 
 
 class Recorder:
-    """Writes activations to a recording, batch by batch.
+    """Writes activations to a recording, batch by batch; a context manager.
 
-    Used as a context manager. When the block ends well, the rest is committed and the recording sealed.
-    When it ends with an exception, nothing is sealed and no committed shard is lost; a Recorder with
-    `resume=True` goes on from there.
+    When the block ends well, the rest is committed and the recording sealed. When it ends with an exception,
+    nothing is sealed and no committed shard is lost; a Recorder with `resume=True` goes on from there.
 
     Args:
-        path: a folder that does not exist, or is empty.
-        sample: which samples to keep, decided by their ids alone: a fraction (a seeded hash of the id, so
-            the same samples in every epoch, run, rank and framework), a list of ids, or a function
-            from an array of ids (samples,) to an array of booleans (samples,).
+        path: a folder that does not exist, or is empty; or one that other ranks are writing.
+        sample: which samples to keep, by their ids alone: a fraction (a seeded hash, so the same samples in
+            every epoch, run, rank and framework), a list of ids, or a function (samples,) ids → (samples,)
+            booleans.
         seed: of the hash.
         dtype: what floats are stored as, e.g. "float16" or "bfloat16"; integers and bools stay.
         shard_bytes: how much is committed at a time; two shards are held in memory.
         durability: "fsync" survives power loss, "rename" a killed process, and is faster.
         resume: go on with a recording that is there. Rows that it has are left out, by id and step.
-        rank: the number of this process, where several write one recording.
+        rank: the number of this process, where several write one recording at once: each gives its own, and
+            ids. A sample that two of them wrote counts once. No locks, no messages: each has a folder of its
+            own.
 
     Raises:
         RecordingExists: the path is taken; nothing there was touched.
@@ -70,8 +73,7 @@ class Recorder:
         self._pid = os.getpid()
         self._lock = threading.RLock()
         seed = at_least("seed", seed, 0)
-        if at_least("rank", rank, 0) != 0:
-            raise ArgumentError.ranks_not_built(rank)
+        self._rank = at_least("rank", rank, 0, most=99_999)
         self._sampler = Sampler(sample, seed)
         self._dtype = float_dtype(dtype)
         self._shard_bytes = at_least("shard_bytes", shard_bytes, 1)
@@ -82,22 +84,16 @@ class Recorder:
         self._buffer: ShardBuffer | None = None
         self._provenance: dict[str, Any] = {}
         self._choices: dict[str, Any] = {"sample": str(self._sampler), "seed": seed, "dtype": dtype}
-        self._writer = Writer(
-            folder_path(path),
-            make_origin(self._choices, self._provenance),
-            rank=rank,
-            durability=durability,
-            resume=resume,
-        )
-        self._open = True
         self._books = Bookkeeping()
-        if self._writer.before:
-            self._go_on()
+        place = place_to_write(path, durability)
+        self._writer = Writer(place, make_origin(self._choices, {}), rank=self._rank, resume=resume)
+        self._open = True
+        self._go_on(resume=resume)
 
     @property
     def path(self) -> Path:
         """Where the recording is."""
-        return self._writer.path
+        return Path(str(self._writer.place.at()))
 
     @property
     def rows(self) -> int:
@@ -119,8 +115,10 @@ class Recorder:
         Args:
             acts: layer → array with the rows first, `(samples, …)`: of numpy or of a framework.
             id: one integer or text for each row; 0, 1, 2 … over the whole recording where left out.
-            mask: reserved for ragged rows.
-            lengths: reserved for ragged rows.
+            mask: (samples, positions), true or 1 where a position counts, such as a tokenizer's
+                attention_mask: only those are stored, of the layers `(samples, positions, …)`. Or a dict
+                layer → its own mask.
+            lengths: (samples,), how many positions count, from the first on; instead of `mask`.
             **columns: one value for each row, or one for all: numbers, bools, text.
 
         Raises:
@@ -128,21 +126,23 @@ class Recorder:
             RecordingError: a layer or column is not as in the batches before; the same.
             WriteFailed: an earlier shard could not be written.
         """
-        if mask is not None or lengths is not None:
-            raise RowsError.ragged_not_built()
         with self._lock:
-            return self.finish(self.start(acts, id=id, **columns))
+            return self.finish(self.start(acts, id=id, mask=mask, lengths=lengths, **columns))
 
-    def start(self, acts: Mapping[str, Any], /, *, id: Any = None, **columns: Any) -> Started:
+    def start(self, acts: Mapping[str, Any], /, **given: Any) -> Started:
         """Check a batch and start its copy to the host; `finish` adds it. Together they are `write`.
 
-        Between the two, the model may run on: that is how `record()` hides the copy.
+        Between the two the model may run on: so `record()` hides the copy.
         """
         with self._lock:
             self._require_open()
-            batch = read_batch(acts, id=id, columns=columns, first_id=self._seen)
+            mask, lengths = given.pop("mask", None), given.pop("lengths", None)
+            batch = read_batch(acts, id=given.pop("id", None), columns=given, first_id=self._seen)
+            if self._writer.among_ranks and not batch.given_ids:
+                raise RecordingError.needs_ids(self._rank)
             batch = self._books.admitted(batch, self._sampler)
-            schema = schema_of(acts, batch, self._dtype)
+            valid = read_valid(acts, mask=mask, lengths=lengths, rows=batch.rows, schema=self._schema)
+            schema = schema_of(acts, batch, valid, self._dtype)
             if self._schema is not None:
                 join_schemas(self._schema, schema)
             wait = fetch(dict(acts), batch.kept if len(batch.kept) < batch.rows else None)
@@ -151,21 +151,21 @@ class Recorder:
                 self._begin(acts, batch, self._schema or schema)
             self._books.note(batch)
             self._seen += batch.rows
-            return Started(batch, wait, first)
+            return Started(batch, valid.of_rows(batch.kept), wait, first)
 
     def finish(self, started: Started) -> int:
         """Wait for the copy of a batch and add its rows; give how many."""
         batch = started.batch
         with self._lock:
             try:
-                arrays = started.wait()
+                arrays = started.valid.flat(started.wait())
                 if self._dtype is not None:
                     arrays = {key: narrowed(array, self._dtype, key) for key, array in arrays.items()}
             except BaseException:
                 self.drop(started)
                 raise
             assert self._buffer is not None and self._schema is not None  # noqa: S101, PT018 - of start()
-            for tensors, rows in self._buffer.add(arrays, batch.kept_columns(), len(batch.kept)):
+            for tensors, rows in self._buffer.add(arrays, batch.kept_columns(), started.valid):
                 self._writer.commit(self._schema, tensors, rows)
             self._kept += len(batch.kept)
             return len(batch.kept)
@@ -222,10 +222,10 @@ class Recorder:
             self._require_open()
             self._open = False
             try:
-                if not self._kept and not self._writer.before:
-                    raise RecordingError.no_rows(self.path, self._seen, self._choices["sample"])
-                if self._kept:
+                if self._kept or not self._writer.ended_before:
                     self._commit_rest(last=True)
+                elif not self._writer.others():
+                    raise RecordingError.no_rows(self.path, self._seen, self._choices["sample"])
                 self._writer.seal()
             except BaseException:
                 self._writer.abandon()
@@ -259,14 +259,14 @@ class Recorder:
             )
             self.abandon()
 
-    def describe(self, *, model: str, layers: dict[str, str | None]) -> None:
-        """Say what is recorded, for the manifest: the model's class and the patterns.
+    def describe(self, **provenance: Any) -> None:
+        """Say what is recorded, for the manifest: the model's class, its weights and the patterns.
 
         Raises:
             RecordingError: the recording that is gone on with is of another model or other layers.
         """
-        self._provenance = {"model": model, "layers": layers}
-        self._writer.hold_to(self._provenance)
+        self._writer.hold_to(provenance)
+        self._provenance = provenance
 
     def _require_open(self) -> None:
         if not self._open:
@@ -275,8 +275,8 @@ class Recorder:
             raise RecordingError.other_process(self.path)
 
     def _commit_rest(self, *, last: bool) -> None:
-        if self._buffer is not None and self._schema is not None:
-            tensors, rows = self._buffer.take()
+        if self._schema is not None:
+            tensors, rows = (self._buffer or ShardBuffer(self._schema, self._shard_bytes)).take()
             if rows or last:
                 self._writer.commit(self._schema, tensors, rows, last=last)
 
@@ -288,13 +288,14 @@ class Recorder:
         if not self._writer.before:
             self._writer.origin = make_origin(self._choices, self._provenance)
 
-    def _go_on(self) -> None:
-        """Take over from the shards that are there: their schema, their ids, and the choices made then."""
-        shards = self._writer.before
-        self._schema = shards[0].meta.schema
+    def _go_on(self, *, resume: bool) -> None:
+        """Take over from the shards that are there: their schema, the choices made then, and their ids."""
         try:
             self._writer.hold_to(self._choices)
-            self._books.load(shards)
+            if self._writer.before:
+                self._schema = self._writer.before[0].meta.schema
+                if resume:
+                    self._books.load(self._writer.before)
         except BaseException:
             self.abandon()
             raise

@@ -11,11 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from actlens.errors import ArgumentError, NotFound, RecordingNotFound
-from actlens.format import manifest as index
+from actlens.format.local import LocalPlace
+from actlens.format.place import Place
 from actlens.format.reader import VERIFY, Verify
 from actlens.format.schema import ID, LayerSpec
 from actlens.layer_array import LayerArray
-from actlens.row_source import Columns, Rows, RowSource
+from actlens.ragged_array import RaggedArray
+from actlens.row_source import Columns, RowSource
+from actlens.shard_set import Rows, ShardSet
 from actlens.writing.options import folder_path
 
 
@@ -45,51 +48,66 @@ def open(path: str | Path, *, mmap: bool = False, verify: Verify = "stream") -> 
     """
     if verify not in VERIFY:
         raise ArgumentError.choice("verify", verify, VERIFY)
+    return opened(place_of(path), mmap=mmap, verify=verify)
+
+
+def place_of(path: str | Path) -> Place:
+    """Give the place of a path.
+
+    Raises:
+        RecordingNotFound: there is no folder.
+    """
     folder = folder_path(path)
-    if not folder.is_dir():
+    place = LocalPlace(folder)
+    if not place.exists():
         raise RecordingNotFound.of(folder, "it is a file" if folder.exists() else "it does not exist")
-    manifest = index.load(folder)
-    on_disk = index.shard_paths(folder)
-    if manifest is None and not on_disk:
-        raise RecordingNotFound.of(folder, "the folder holds neither manifest.json nor shards")
-    source = RowSource.of(folder, manifest, on_disk, mmap=mmap, verify=verify)
-    return Recording(source, None)
+    return place
 
 
-class Recording(Mapping[str, LayerArray]):
+def opened(place: Place, *, mmap: bool = False, verify: Verify = "stream") -> Recording:
+    """Open what lies at a place."""
+    shards = ShardSet.of(place, mmap=mmap, verify=verify)
+    return Recording(shards, shards.kept())
+
+
+class Recording(Mapping[str, LayerArray | RaggedArray]):
     """A mapping from layers to lazy arrays; with columns, and information on where it came from.
 
     All layers and columns have the same rows. `sel` gives a recording with fewer of them.
     """
 
-    def __init__(self, source: RowSource, rows: Rows | None) -> None:
-        self._source = source
+    def __init__(self, shards: ShardSet, rows: Rows | None) -> None:
+        self._shards = shards
+        self._source = RowSource(shards)
         self._rows = rows
 
-    def __getitem__(self, key: str) -> LayerArray:
-        spec = next((layer for layer in self._source.schema.layers if layer.key == key), None)
+    def __getitem__(self, key: str) -> Any:
+        """Give a layer: a LayerArray, or a RaggedArray where it was recorded with `mask=` or `lengths=`."""
+        spec = self.layers.get(key)
         if spec is None:
             raise NotFound.layer(key, self)
+        if spec.ragged:
+            return RaggedArray(self._shards, spec, self._rows)
         return LayerArray(self._source, spec, self._rows)
 
     def __iter__(self) -> Iterator[str]:
-        return iter([layer.key for layer in self._source.schema.layers])
+        return iter(self.layers)
 
     def __len__(self) -> int:
-        return len(self._source.schema.layers)
+        return len(self.layers)
 
     def __contains__(self, key: object) -> bool:
-        return any(layer.key == key for layer in self._source.schema.layers)
+        return key in self.layers
 
     @property
-    def path(self) -> Path:
-        """Where the recording is."""
-        return self._source.folder
+    def path(self) -> Any:
+        """Where the recording is: a path, or the address of a remote one."""
+        return self._shards.place.at()
 
-    @property
+    @cached_property
     def layers(self) -> dict[str, LayerSpec]:
         """Layer → what is stored of it: dtype, shape of one row, axes, type; in the order of the forward."""
-        return {layer.key: layer for layer in self._source.schema.layers}
+        return {layer.key: layer for layer in self._shards.schema.layers}
 
     @property
     def rows(self) -> int:
@@ -109,7 +127,7 @@ class Recording(Mapping[str, LayerArray]):
     @property
     def info(self) -> dict[str, Any]:
         """Where the numbers came from and how they are stored: model, framework, sampling, sizes."""
-        return self._source.info() | {"rows": self.rows}
+        return self._shards.info() | {"rows": self.rows}
 
     def sel(self, /, **values: Any) -> Recording:
         """Give the rows whose columns have these values.
@@ -133,14 +151,14 @@ class Recording(Mapping[str, LayerArray]):
         if not keep.any():
             raise NotFound.together(values)
         rows = np.flatnonzero(keep)
-        return Recording(self._source, rows if self._rows is None else self._rows[rows])
+        return Recording(self._shards, rows if self._rows is None else self._rows[rows])
 
     def take(self, rows: Any) -> Recording:
         """Give rows by position, in the order given: a slice, or an array of integers or booleans."""
         picked = np.arange(self.rows)[rows]
         if picked.ndim != 1:
             raise ArgumentError.rows(rows)
-        return Recording(self._source, picked if self._rows is None else self._rows[picked])
+        return Recording(self._shards, picked if self._rows is None else self._rows[picked])
 
     def __repr__(self) -> str:
         info = self.info

@@ -145,7 +145,7 @@ def test_layout_is_as_the_format_says(tmp_path, rng):
     itemsizes = [DTYPES[entry["dtype"]].itemsize for name, entry in entries.items() if name != "sum:blocks"]
     assert itemsizes == sorted(itemsizes, reverse=True)
     meta = json.loads(metadata["actlens"])
-    assert meta["version"] == [1, 0]
+    assert meta["version"] == [1, 1]
     data = raw[8 + length :]
     for name, entry in entries.items():  # every digest, recomputed
         begin, end = entry["data_offsets"]
@@ -292,7 +292,7 @@ def test_a_later_format_is_refused_with_the_cure(tmp_path):
     path = tmp_path / "r"
     shard = _write(path, {"a": np.ones((4, 9), "f4")})
     clean = shard.read_bytes()
-    _with_header(shard, lambda t: t.replace(b'\\"version\\":[1,0]', b'\\"version\\":[2,0]'))
+    _with_header(shard, lambda t: t.replace(b'\\"version\\":[1,1]', b'\\"version\\":[2,0]'))
     with pytest.raises(UnsupportedFormat, match=r"has format version 2.0; this actlens reads 1.x. Upgrade"):
         Shard(shard)
     shard.write_bytes(clean)
@@ -300,7 +300,7 @@ def test_a_later_format_is_refused_with_the_cure(tmp_path):
     with pytest.raises(UnsupportedFormat, match="requires zstd, which this actlens does not know"):
         Shard(shard)
     shard.write_bytes(clean)
-    _with_header(shard, lambda t: t.replace(b'\\"version\\":[1,0]', b'\\"version\\":[1,7],\\"new\\":1'))
+    _with_header(shard, lambda t: t.replace(b'\\"version\\":[1,1]', b'\\"version\\":[1,7],\\"new\\":1'))
     assert Shard(shard).meta.version == (1, 7)  # a later minor version, with a key we do not know
 
 

@@ -26,7 +26,7 @@ def _text(run: Recording) -> str:
     from actlens.table import text_table
 
     layers = {
-        key: LayerInfo(layer.type, layer.shape, layer.dtype.name, layer.axes) for key, layer in run.items()
+        key: LayerInfo(layer.type, _sizes(layer), layer.dtype.name, layer.axes) for key, layer in run.items()
     }
     origin = _origin(run.info)
     columns = [(name, *_described(values)) for name, values in run.columns.items()]
@@ -41,6 +41,13 @@ def _text(run: Recording) -> str:
             text_table(["column", "dtype", "different", "values"], columns),
         ]
     )
+
+
+def _sizes(layer: Any) -> tuple[int, ...]:
+    """Give the shape; of ragged rows, the average number of positions stands for them."""
+    if layer.shape[1:2] != (None,):
+        return tuple(layer.shape)
+    return (layer.shape[0], round(float(layer.lengths.mean())) if len(layer) else 0, *layer.shape[2:])
 
 
 def _headline(run: Recording) -> str:

@@ -37,7 +37,7 @@ def recording(run: Path, where: list[str] | None) -> Recording:
 
 def layer_of(run: Recording, name: str, *, flatten: bool, mean: bool) -> LayerArray:
     """Give a layer, flattened or averaged if asked; a choice that a layer of two axes does not need."""
-    layer = run[name]
+    layer: LayerArray = run[name]
     if flatten and mean:
         raise Misuse.both("--flatten", "--mean")
     if flatten and layer.ndim > 2:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from actlens.demo.problems import DemoError
 from actlens.format.commit import TEMPORARY
-from actlens.format.manifest import MANIFEST, SHARDS
+from actlens.format.place import MANIFEST, SHARDS
 
 RUN = "run"
 SHOWN = {  # file → what it shows, in the order of the table; {last} and {first} are layers

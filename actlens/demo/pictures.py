@@ -38,12 +38,14 @@ class Material:
     @property
     def first(self) -> LayerArray:
         """The first convolution at the last epoch."""
-        return self.late[self.layers[0]]
+        layer: LayerArray = self.late[self.layers[0]]
+        return layer
 
     @property
     def last(self) -> LayerArray:
         """The last hidden layer at the last epoch."""
-        return self.late[self.layers[-1]]
+        layer: LayerArray = self.late[self.layers[-1]]
+        return layer
 
 
 def scatter(method: str) -> Callable[[Material], Figure]:

@@ -47,11 +47,22 @@ class RecordingError(ActlensError):
         )
 
     @classmethod
-    def choice_changed(cls, name: str, was: object, now: object) -> RecordingError:
-        """A resumed recording with other options."""
+    def choices_changed(cls, changed: Mapping[str, tuple[object, object]]) -> RecordingError:
+        """A recording that is joined or gone on with, and other options."""
+        fields = "; ".join(
+            f"{name}= was {was!r} in the rows recorded so far and is {now!r} now"
+            for name, (was, now) in changed.items()
+        )
         return cls(
-            f"{name}= was {was!r} in the rows recorded so far and is {now!r} now. To go on with this recording, "
-            f"give {name}={was!r} again; else write to another path."
+            f"{fields}. To go on with this recording, give the same again; else write to another path."
+        )
+
+    @classmethod
+    def needs_ids(cls, rank: int) -> RecordingError:
+        """Several ranks that would each count from 0."""
+        return cls(
+            f"rank {rank} wrote rows without ids. Where several processes write one recording, each must name its samples: "
+            "write(…, id=…), or a column named 'id' in record()."
         )
 
     @classmethod
@@ -195,6 +206,19 @@ class CorruptRecording(RecordingError):
             "the rows in the other shards are whole."
         )
 
+    @classmethod
+    def cut_short(cls, path: object) -> CorruptRecording:
+        """A file that ends in the middle of what it says it holds."""
+        return cls.shard(path, "it ends before its data; it was cut short")
+
+    @classmethod
+    def numbered_ranks(cls, path: object, ranks: Iterable[int]) -> CorruptRecording:
+        """Several ranks, and ids that one of them counted itself."""
+        return cls(
+            f"the ids in {path} were counted from 0, and ranks {listed(ranks)} wrote this recording: the same number "
+            "may be two samples. Record again, and give id= in every rank."
+        )
+
 
 class UnsupportedFormat(RecordingError):
     """A recording of a later format."""
@@ -226,6 +250,11 @@ class NotFound(ActlensError, KeyError):
     def column(cls, name: str, names: Iterable[str]) -> NotFound:
         """Give the columns that there are."""
         return cls(f"no column {name!r} in this recording. Its columns: {listed(names)}.")
+
+    @classmethod
+    def row(cls, layer: str, number: object, rows: int) -> NotFound:
+        """A row number out of range, or none."""
+        return cls(f"layer {layer!r} has no row {number!r}. It has {rows} rows, 0 to {rows - 1}.")
 
     @classmethod
     def value(cls, column: str, wanted: object, values: Iterable[object]) -> NotFound:

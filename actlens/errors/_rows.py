@@ -72,11 +72,77 @@ class RowsError(InputError):
         )
 
     @classmethod
-    def ragged_not_built(cls) -> RowsError:
-        """`mask=` and `lengths=` are announced, not there yet."""
+    def mask_and_lengths(cls) -> RowsError:
+        """Both at once."""
+        return cls("mask= and lengths= were both given; they say the same thing. Give one of them.")
+
+    @classmethod
+    def no_mask(cls, layer: str) -> RowsError:
+        """A batch without, in a recording of ragged rows."""
         return cls(
-            "mask= and lengths= (ragged rows) are not supported in this version: pool over the tokens in layers=, "
-            "or pad to one length."
+            f"layer {layer!r} was recorded with mask= or lengths= so far, and this batch has neither. Give it in every "
+            "write(); where all positions count, mask=ones."
+        )
+
+    @classmethod
+    def mask_only_now(cls, name: str) -> RowsError:
+        """A mask for all layers, in a recording that has none, or one for each layer."""
+        return cls(
+            f"{name}= is one array for all layers, and the rows recorded so far had none, or one for each layer. Give "
+            "the same in every write()."
+        )
+
+    @classmethod
+    def mask_of_nothing(cls, name: str, unknown: Iterable[str], layers: Iterable[str]) -> RowsError:
+        """A mask, and no layer that it is about."""
+        unknown = list(unknown)
+        seen = (
+            f"names {listed(unknown)}, which is not in the batch" if unknown else "fits no layer of the batch"
+        )
+        return cls(
+            f"{name}= {seen}. Its layers: {listed(layers)}. A layer with positions is (samples, positions, …); "
+            f"{name}={{layer: …}} names the layers, and {name}= left out stores them as they are."
+        )
+
+    @classmethod
+    def bad_mask(cls, name: str, what: str, rows: int) -> RowsError:
+        """A mask that is none."""
+        wanted = (
+            f"an array ({rows}, positions) of booleans or of 0 and 1, such as a tokenizer's attention_mask"
+            if name == "mask"
+            else f"one whole number for each of the {rows} rows"
+        )
+        return cls(f"{name}= holds {what}; it takes {wanted}.")
+
+    @classmethod
+    def mask_does_not_fit(cls, name: str, layer: str, size: int, found: int) -> RowsError:
+        """A layer of another length than the mask."""
+        return cls(
+            f"layer {layer!r} has {found} positions, and {name}= is for {size}. Give each layer its own: "
+            f"{name}={{{layer!r}: …, …}}."
+        )
+
+    @classmethod
+    def no_positions(cls, layer: str, shape: object) -> RowsError:
+        """A layer without a second axis."""
+        return cls(
+            f"layer {layer!r} of shape {shape} has no axis of positions; with mask= or lengths= it would need one. "
+            "Name the layers that have: mask={layer: …}."
+        )
+
+    @classmethod
+    def unclear_positions(cls, name: str, layer: str, shape: object, size: int) -> RowsError:
+        """Nothing tells whether the second axis is positions or features."""
+        return cls(
+            f"layer {layer!r} has shape {shape}, and nothing tells whether its second axis is the {size} positions of "
+            f"{name}=. Name the layers that it is about: {name}={{layer: …}}; the others are stored as they are."
+        )
+
+    @classmethod
+    def reserved_columns(cls, names: Iterable[str]) -> RowsError:
+        """Columns that the flat view of ragged rows has of its own."""
+        return cls(
+            f"{listed(names)} cannot be a column beside ragged rows: layer.tokens has columns of that name. Rename it."
         )
 
 
@@ -209,9 +275,10 @@ class ArgumentError(InputError):
         return cls(f"{name}= is {given!r}; it takes one of: {', '.join(map(repr, allowed))}.")
 
     @classmethod
-    def at_least(cls, name: str, given: object, least: int) -> ArgumentError:
-        """A number that is too small, or not a whole one."""
-        return cls(f"{name}= is {given!r}; it takes a whole number of at least {least}.")
+    def at_least(cls, name: str, given: object, least: int, most: int | None = None) -> ArgumentError:
+        """A number that is too small, too large, or not a whole one."""
+        end = "." if most is None else f", and at most {most}."
+        return cls(f"{name}= is {given!r}; it takes a whole number of at least {least}{end}")
 
     @classmethod
     def rows(cls, given: object) -> ArgumentError:
@@ -231,6 +298,22 @@ class ArgumentError(InputError):
         return cls(
             f"rank= is {rank!r}; several writers of one recording are not supported in this version. "
             "Let each process record to a path of its own."
+        )
+
+    @classmethod
+    def ragged(cls, layer: str, axis: str) -> ArgumentError:
+        """A layer of rows of different lengths where one array is wanted."""
+        return cls(
+            f"layer {layer!r} has a different number of positions (axis {axis!r}) in each sample, so it is no one array. "
+            "Choose: layer.tokens (every position a row), layer.mean() (the average of each sample), layer.row(i) "
+            "(one sample), or layer.padded()."
+        )
+
+    @classmethod
+    def fill(cls, layer: str, dtype: str) -> ArgumentError:
+        """No NaN among integers."""
+        return cls(
+            f"layer {layer!r} is of dtype {dtype}, which has no NaN to pad with: give a value, padded(fill=0)."
         )
 
     @classmethod

@@ -12,7 +12,6 @@ import json
 import math
 import struct
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -86,7 +85,7 @@ def header_digest(raw: bytes) -> str:
     return hex128(raw[: _DIGEST.start], _ZEROS, raw[_DIGEST.stop :])
 
 
-def header_length(first: bytes, file_size: int, path: Path) -> int:
+def header_length(first: bytes, file_size: int, path: object) -> int:
     """Read the length from a file's first eight bytes; gives the offset at which data starts."""
     if len(first) < 8:
         raise CorruptRecording.shard(path, f"it is {file_size} bytes long, shorter than any shard")
@@ -98,7 +97,7 @@ def header_length(first: bytes, file_size: int, path: Path) -> int:
     return 8 + int(length)
 
 
-def parse(raw: bytes, file_size: int, path: Path) -> tuple[str, str, dict[str, Tensor]]:
+def parse(raw: bytes, file_size: int, path: object) -> tuple[str, str, dict[str, Tensor]]:
     """Give (digest, metadata JSON, tensors by name) of a header; refuse what breaks a limit or its digest."""
     digest = raw[_DIGEST].decode("ascii", "replace")
     if not raw[8:].startswith(_OPENING):

@@ -6,10 +6,7 @@ digest; of a part, the blocks that lie in it, and with "all" every block that it
 
 from __future__ import annotations
 
-import errno
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -18,10 +15,23 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from actlens.errors import CorruptRecording, ReadFailed, UnsupportedFormat
+from actlens.errors import CorruptRecording, UnsupportedFormat
 from actlens.format import header
+from actlens.format.blob import Blob, LocalBlob, Span
 from actlens.format.digests import BLOCK, block_count, block_spans, block_sum, hex128
-from actlens.format.schema import ACT, BLOCKS, COL, IDX, KNOWN_REQUIREMENTS, STRING, VERSION, ShardMeta
+from actlens.format.place import SHARDS
+from actlens.format.schema import (
+    ACT,
+    BLOCKS,
+    COL,
+    IDX,
+    KNOWN_REQUIREMENTS,
+    POS,
+    STRING,
+    VERSION,
+    ShardMeta,
+    shard_name,
+)
 from actlens.format.text import decode_text
 
 Verify = Literal["stream", "all", "none"]
@@ -29,54 +39,57 @@ VERIFY: tuple[Verify, ...] = ("stream", "all", "none")
 
 
 class Shard:
-    """A committed shard, its header parsed and checked; data is read on demand, by pread.
+    """A committed shard, its header parsed and checked; data is read on demand."""
 
-    A file that was cut short under us is an error of a short read, never a SIGBUS.
-    """
-
-    def __init__(self, path: Path, *, verify: Verify = "stream") -> None:
-        self.path = path
+    def __init__(self, source: Path | Blob, *, verify: Verify = "stream") -> None:
+        self._blob: Blob = LocalBlob(source) if isinstance(source, Path) else source
         self._verify = verify
-        with self._opened() as fd:
-            self.size = os.fstat(fd).st_size
-            self._start = header.header_length(os.pread(fd, 8, 0), self.size, path)
-            raw = os.pread(fd, self._start, 0)
-        self.digest, text, self.tensors = header.parse(raw, self.size, path)
-        self.meta = _meta(text, path)
+        self.path = self._blob.where
+        self.size, first = self._blob.head()
+        self._start = header.header_length(first[:8], self.size, self.path)
+        raw = bytearray(self._start)
+        raw[: len(first)] = first[: self._start]
+        if len(first) < self._start:
+            self._blob.read([(len(first), memoryview(raw)[len(first) :])])
+        self.digest, text, self.tensors = header.parse(bytes(raw), self.size, self.path)
+        self.meta = _meta(text, self.path)
         if set(self.meta.digests) != set(self.tensors):
-            raise CorruptRecording.shard(path, "its digests do not name its tensors")
+            raise CorruptRecording.shard(self.path, "its digests do not name its tensors")
         self._check_schema()
+
+    @property
+    def name(self) -> str:
+        """The path that the shard must have in its recording."""
+        return f"{SHARDS}/{self.meta.writer}/{shard_name(self.meta.seq)}"
 
     def _check_schema(self) -> None:
         """Hold the tensors to the schema that the shard carries."""
+        rows, schema = self.meta.rows, self.meta.schema
         wanted: dict[str, tuple[str, tuple[int, ...]]] = {
-            ACT + layer.key: (layer.dtype, (self.meta.rows, *layer.shape))
-            for layer in self.meta.schema.layers
+            ACT + layer.key: (layer.dtype, (self.positions(layer.ragged), *layer.shape))
+            for layer in schema.layers
         }
-        for column in self.meta.schema.columns:
+        for index in schema.indices:
+            wanted[IDX + index] = ("I64", (rows + 1,))
+            if POS + index in self.tensors:
+                wanted[POS + index] = ("I64", (self.positions(index),))
+        for column in schema.columns:
             if column.dtype == STRING:
-                wanted[IDX + COL + column.name] = ("I64", (self.meta.rows + 1,))
+                wanted[IDX + COL + column.name] = ("I64", (rows + 1,))
             else:
-                wanted[COL + column.name] = (column.dtype, (self.meta.rows,))
+                wanted[COL + column.name] = (column.dtype, (rows,))
         for name, (code, shape) in wanted.items():
             tensor = self.tensors.get(name)
             if tensor is None or (tensor.code, tensor.shape) != (code, shape):
                 raise CorruptRecording.shard(self.path, f"{name!r} is not as its schema says")
 
-    @contextmanager
-    def _opened(self) -> Iterator[int]:
-        try:
-            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                raise CorruptRecording.shard(self.path, "it is a symbolic link, not a file") from error
-            raise ReadFailed.of(self.path, error) from error
-        try:
-            yield fd
-        except OSError as error:
-            raise ReadFailed.of(self.path, error) from error
-        finally:
-            os.close(fd)
+    def positions(self, index: str) -> int:
+        """Give how many positions its rows have along an index; the rows themselves where it is ''."""
+        if not index:
+            return self.meta.rows
+        layer = next(layer for layer in self.meta.schema.layers if layer.ragged == index)
+        tensor = self.tensors.get(ACT + layer.key)
+        return tensor.shape[0] if tensor is not None and tensor.shape else 0
 
     def read(self, name: str) -> npt.NDArray[Any]:
         """Read a whole tensor into a new array."""
@@ -90,8 +103,9 @@ class Shard:
 
         `scan` says that the read is a part of a pass over the whole tensor: edges are then checked too.
         """
-        with self._opened() as fd:
-            self._read_into(fd, self.tensors[name], first, out, scan=scan)
+        tensor = self.tensors[name]
+        view = out.reshape(-1).view(np.uint8).data
+        self._fill(tensor, [(tensor.begin + first * tensor.row_bytes, view)], scan=scan)
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """Read a column: (rows,) values, text decoded."""
@@ -103,44 +117,59 @@ class Shard:
         except ValueError as error:
             raise CorruptRecording.shard(self.path, f"column {name!r}: {error}") from error
 
-    def gather(self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
-        """Read single rows, given in ascending order, into `out`; neighbours in one read."""
-        tensor = self.tensors[name]
-        breaks = np.flatnonzero(np.diff(rows) != 1) + 1
-        with self._opened() as fd:
-            for run in np.split(np.arange(len(rows)), breaks):
-                if len(run):
-                    self._read_into(fd, tensor, int(rows[run[0]]), out[run[0] : run[-1] + 1], scan=False)
+    def offsets(self, index: str) -> npt.NDArray[np.int64]:
+        """Read where each row's positions begin and end: (rows + 1,)."""
+        offsets = self.read(IDX + index)
+        if offsets[0] != 0 or offsets[-1] != self.positions(index) or (np.diff(offsets) < 0).any():
+            raise CorruptRecording.shard(self.path, f"the offsets of {index!r} do not fit its data")
+        return offsets
 
-    def map(self, name: str, first: int, last: int) -> npt.NDArray[Any]:
+    def places(self, index: str) -> npt.NDArray[np.int64]:
+        """Read where each position was in its row as it was written: (positions,)."""
+        if POS + index in self.tensors:
+            return self.read(POS + index)
+        offsets = self.offsets(index)
+        return np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
+
+    def gather(
+        self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[Any], *, scan: bool = False
+    ) -> None:
+        """Read single rows, given in ascending order, into `out`; neighbours in one read."""
+        if not len(rows):
+            return
+        tensor = self.tensors[name]
+        view = out.reshape(-1).view(np.uint8).data
+        size = tensor.row_bytes
+        first = np.concatenate([[0], np.flatnonzero(np.diff(rows) != 1) + 1])
+        begins = (tensor.begin + rows[first] * size).tolist()
+        edges = [*(first * size).tolist(), len(view)]
+        spans = [(begin, view[lo:hi]) for begin, lo, hi in zip(begins, edges[:-1], edges[1:], strict=True)]
+        self._fill(tensor, spans, scan=scan)
+
+    def map(self, file: Path, name: str, first: int, last: int) -> npt.NDArray[Any]:
         """Give rows [first, last) as a read-only view of the mapped file; verified like a read."""
         tensor = self.tensors[name]
         if tensor.begin == tensor.end:
             return np.empty((last - first, *tensor.shape[1:]), dtype=tensor.dtype)
-        mapped = np.memmap(self.path, np.uint8, "r", self._start + tensor.begin, (tensor.end - tensor.begin,))
+        mapped = np.memmap(file, np.uint8, "r", self._start + tensor.begin, (tensor.end - tensor.begin,))
         begin, end = first * tensor.row_bytes, last * tensor.row_bytes
         part = mapped[begin:end]
-        with self._opened() as fd:
-            self._check(fd, tensor, tensor.begin + begin, part.data, edges=self._verify == "all")
+        self._check(tensor, tensor.begin + begin, part.data, edges=self._verify == "all")
         return np.asarray(part).view(tensor.dtype).reshape(last - first, *tensor.shape[1:])
 
-    def _read_into(
-        self, fd: int, tensor: header.Tensor, first: int, out: npt.NDArray[Any], *, scan: bool
-    ) -> None:
-        view = out.reshape(-1).view(np.uint8).data
-        begin = tensor.begin + first * tensor.row_bytes
-        self._pread(fd, begin, view)
-        self._check(fd, tensor, begin, view, edges=scan or self._verify == "all")
+    def _fill(self, tensor: header.Tensor, spans: Sequence[Span], *, scan: bool) -> None:
+        """Read spans, whose offsets count from the start of the data, and check them."""
+        self._blob.read([(self._start + begin, view) for begin, view in spans if len(view)])
+        if self._verify == "none":
+            return
+        edges = scan or self._verify == "all"
+        end = self.tensors[BLOCKS].begin if BLOCKS in self.tensors else 0
+        for begin, view in spans:  # of most single rows nothing can be checked: no block lies in them
+            whole = len(view) == tensor.end - tensor.begin
+            if edges or whole or len(view) >= BLOCK or begin + len(view) == end:
+                self._check(tensor, begin, view, edges=edges)
 
-    def _pread(self, fd: int, begin: int, view: memoryview) -> None:
-        done = 0
-        while done < len(view):
-            count = os.preadv(fd, [view[done:]], self._start + begin + done)
-            if count == 0:
-                raise CorruptRecording.shard(self.path, "it ends before its data; it was cut short")
-            done += count
-
-    def _check(self, fd: int, tensor: header.Tensor, begin: int, view: memoryview, *, edges: bool) -> None:
+    def _check(self, tensor: header.Tensor, begin: int, view: memoryview, *, edges: bool) -> None:
         """Compare what was read with the digests that cover it."""
         if self._verify == "none" or not len(view):
             return
@@ -158,7 +187,7 @@ class Shard:
                 self._check_block(block, view[lo - begin : hi - begin], tensor)
             elif edges:
                 content = memoryview(bytearray(whole_hi - whole_lo))
-                self._pread(fd, whole_lo, content)
+                self._blob.read([(self._start + whole_lo, content)])
                 content[lo - whole_lo : hi - whole_lo] = view[lo - begin : hi - begin]
                 self._check_block(block, content, tensor)
 
@@ -179,7 +208,7 @@ class Shard:
         return sums
 
 
-def _meta(text: str, path: Path) -> ShardMeta:
+def _meta(text: str, path: object) -> ShardMeta:
     try:
         version = msgspec.json.decode(text, type=_Version)
         check_version(path, version.version, version.requires)
@@ -193,7 +222,7 @@ class _Version(msgspec.Struct):
     requires: tuple[str, ...] = ()
 
 
-def check_version(path: Path, version: tuple[int, int], requires: tuple[str, ...]) -> None:
+def check_version(path: object, version: tuple[int, int], requires: tuple[str, ...]) -> None:
     """Refuse a major version or a feature that this program does not know."""
     if version[0] != VERSION[0]:
         raise UnsupportedFormat.version(path, ".".join(map(str, version)), f"{VERSION[0]}.x")

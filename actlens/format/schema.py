@@ -10,14 +10,17 @@ from typing import Annotated
 
 import msgspec
 
-VERSION = (1, 0)
-KNOWN_REQUIREMENTS: frozenset[str] = frozenset()
+VERSION = (1, 1)
+RAGGED = "ragged"
+KNOWN_REQUIREMENTS: frozenset[str] = frozenset({RAGGED})
 STRING = "STRING"
 """The dtype of a text column: UTF-8 bytes in `col:<name>`, int64 offsets in `idx:col:<name>`."""
 
-ACT, COL, IDX, BLOCKS = "act:", "col:", "idx:", "sum:blocks"
+ACT, COL, IDX, POS, BLOCKS = "act:", "col:", "idx:", "pos:", "sum:blocks"
 ID = "id"
 STEP = "step"
+SAMPLE, POSITION = "sample", "position"
+"""The columns that the positions of ragged rows have of their own."""
 
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 48)]
@@ -26,7 +29,9 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 48)]
 class LayerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One layer: its key, and one row of it.
 
-    `shape` is that of one row; `axes` names every axis, the row ('sample') first.
+    `shape` is that of one row; `axes` names every axis, the row ('sample') first. A ragged layer has a number
+    of positions that differs from row to row along its second axis: `ragged` names the index that says how
+    many, and `shape` is that of one position.
     """
 
     key: str
@@ -34,6 +39,7 @@ class LayerSpec(msgspec.Struct, frozen=True, kw_only=True):
     shape: tuple[int, ...]
     axes: tuple[str, ...]
     type: str = ""
+    ragged: str = ""
 
 
 class ColumnSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +55,11 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
     layers: tuple[LayerSpec, ...]
     columns: tuple[ColumnSpec, ...]
 
+    @property
+    def indices(self) -> tuple[str, ...]:
+        """The indices of the ragged layers, each once."""
+        return tuple(dict.fromkeys(layer.ragged for layer in self.layers if layer.ragged))
+
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """Where the numbers come from: the program, the framework, the model, the choice of samples."""
@@ -60,9 +71,11 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     framework: str | None = None
     framework_version: str | None = None
     model: str | None = None
+    weights: str | None = None
+    """A digest of a part of the model's parameters, where one model made all rows."""
     layers: dict[str, str | None] | None = None
     ids: str = "given"
-    """"given", or "numbered" where they were counted."""
+    """"given", "numbered" where they were counted, "unknown" before the first row."""
     sample: str = "1.0"
     seed: int = 0
     dtype: str | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from actlens.format import header
-from actlens.format.commit import Durability, OpenFile, committed
 from actlens.format.digests import RunningDigests, block_count, block_spans, hex128
 from actlens.format.dtypes import code_of
+from actlens.format.place import SHARDS, Sink, WritablePlace
 from actlens.format.schema import BLOCKS, ShardMeta, shard_name
 
 Chunks = Sequence[npt.NDArray[Any]]
@@ -27,22 +26,19 @@ _BLANK = "0" * 32
 class Committed:
     """What is known of a shard once it is on the disk."""
 
-    path: Path
+    path: str
     bytes: int
     rows: int
     digest: str
 
 
-def write_shard(
-    folder: Path, meta: ShardMeta, tensors: Mapping[str, Chunks], *, durability: Durability
-) -> Committed:
+def write_shard(place: WritablePlace, meta: ShardMeta, tensors: Mapping[str, Chunks]) -> Committed:
     """Commit one shard. `meta.digests` is filled in here; all else of `meta` is stored as it is.
 
     Args:
-        folder: the writer's folder, which exists.
+        place: where the writer has joined.
         meta: what the shard says of itself.
         tensors: full tensor name (`act:fc`, `col:label`, `idx:…`) → its pieces.
-        durability: "fsync" survives power loss, "rename" a killed process.
 
     Raises:
         OSError: the disk refused; nothing is left behind.
@@ -52,8 +48,8 @@ def write_shard(
     sums = header.Tensor(BLOCKS, "U64", (block_count(payload),), payload, payload + 8 * block_count(payload))
     blank = dict.fromkeys([*(tensor.name for tensor in placed), BLOCKS], _BLANK)
     start = len(_encode(meta, blank, [*placed, sums]))
-    name = shard_name(meta.seq)
-    with committed(folder, name, start + sums.end, durability=durability) as file:
+    path = f"{SHARDS}/{meta.writer}/{shard_name(meta.seq)}"
+    with place.committed(path, start + sums.end) as file:
         digests = RunningDigests()
         for tensor in placed:
             _write_tensor(file, start, tensor, tensors[tensor.name], digests)
@@ -64,7 +60,7 @@ def write_shard(
         raw = _encode(meta, digests.tensors | {BLOCKS: hex128(block_sums)}, [*placed, sums])
         file.write_at([raw], 0)
     digest = header.header_digest(raw)
-    return Committed(folder / name, start + sums.end, meta.rows, digest)
+    return Committed(path, start + sums.end, meta.rows, digest)
 
 
 def _described(tensors: Mapping[str, Chunks]) -> Iterator[tuple[str, str, tuple[int, ...]]]:
@@ -81,7 +77,7 @@ def _encode(meta: ShardMeta, digests: Mapping[str, str], tensors: Sequence[heade
 
 
 def _write_tensor(
-    file: OpenFile, start: int, tensor: header.Tensor, chunks: Chunks, digests: RunningDigests
+    file: Sink, start: int, tensor: header.Tensor, chunks: Chunks, digests: RunningDigests
 ) -> None:
     """Hash and write a tensor, at most a block at a time so that its bytes are still in the cache."""
     at = flushed = tensor.begin

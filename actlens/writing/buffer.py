@@ -1,93 +1,25 @@
-"""Rows that wait to become a shard, and the schema that they must keep."""
+"""Rows that wait to become a shard."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from actlens.activations import Activations, describe
-from actlens.errors import RecordingError, RowsError
 from actlens.format import dtypes
-from actlens.format.schema import ACT, COL, IDX, STRING, ColumnSpec, LayerSpec, Schema
+from actlens.format.schema import ACT, COL, IDX, POS, STRING, Schema
 from actlens.format.text import encode_text
-from actlens.writing.columns import Column, spec_of
-from actlens.writing.rows import Batch
+from actlens.writing.columns import Column
+from actlens.writing.host import Arrays
+from actlens.writing.ragged import Valid
+from actlens.writing.schemas import position_bytes, row_bytes
 
 Tensors = dict[str, list[npt.NDArray[Any]]]
 
 _MERGE = 1 << 20
-
-
-def schema_of(acts: Mapping[str, Any], batch: Batch, dtype: np.dtype[Any] | None) -> Schema:
-    """Describe a batch: its layers as they will be stored, and its columns."""
-    layers = tuple(_layer_spec(acts, key, dtype) for key in acts)
-    columns = tuple(spec_of(name, column) for name, column in batch.columns.items())
-    return Schema(layers=layers, columns=columns)
-
-
-def _layer_spec(acts: Mapping[str, Any], key: str, dtype: np.dtype[Any] | None) -> LayerSpec:
-    shape, name = describe(acts[key])
-    stored = dtypes.named(name)
-    if stored is None:
-        raise RowsError.bad_dtype(key, name, dtypes.names())
-    if dtype is not None and dtypes.is_floating(stored):
-        stored = dtype
-    code = dtypes.code_of(stored)
-    assert code is not None  # noqa: S101 - named() gives storable dtypes only
-    axes, kind = None, ""
-    if isinstance(acts, Activations):
-        axes = acts.axes.get(key)
-        kind = acts.report.layers[key].type if acts.report and key in acts.report.layers else ""
-    if axes is None or len(axes) != len(shape):
-        axes = ("sample", *(f"axis{i}" for i in range(1, len(shape))))
-    return LayerSpec(key=key, dtype=code, shape=shape[1:], axes=axes, type=kind)
-
-
-def join_schemas(was: Schema, now: Schema) -> None:
-    """Refuse a batch that is not as the ones before; say in what.
-
-    Raises:
-        RecordingError: another set of layers or columns, or another shape or dtype of one.
-    """
-    for kind, old, new in (
-        ("layers", [layer.key for layer in was.layers], [layer.key for layer in now.layers]),
-        ("columns", [column.name for column in was.columns], [column.name for column in now.columns]),
-    ):
-        if set(old) != set(new):
-            raise RecordingError.schema_changed(f"the set of {kind}", _text(old), _text(new))
-    layers = {layer.key: layer for layer in now.layers}
-    for layer in was.layers:
-        other = layers[layer.key]
-        if (layer.shape, layer.dtype) != (other.shape, other.dtype):
-            raise RecordingError.schema_changed(
-                f"a row of layer {layer.key!r}",
-                f"{layer.dtype} of shape {layer.shape}",
-                f"{other.dtype} of shape {other.shape}",
-            )
-        if layer.axes != other.axes:
-            raise RecordingError.schema_changed(
-                f"the axes of layer {layer.key!r}", _text(layer.axes), _text(other.axes)
-            )
-    columns = {column.name: column for column in now.columns}
-    for column in was.columns:
-        if not _fits(columns[column.name], column):
-            raise RecordingError.schema_changed(
-                f"column {column.name!r}", column.dtype, columns[column.name].dtype
-            )
-
-
-def _fits(now: ColumnSpec, was: ColumnSpec) -> bool:
-    if STRING in {now.dtype, was.dtype}:
-        return now.dtype == was.dtype
-    return np.can_cast(dtypes.DTYPES[now.dtype], dtypes.DTYPES[was.dtype], "safe")
-
-
-def _text(names: Any) -> str:
-    return f"({', '.join(names)})"
 
 
 class ShardBuffer:
@@ -95,31 +27,69 @@ class ShardBuffer:
 
     def __init__(self, schema: Schema, shard_bytes: int) -> None:
         self._schema = schema
-        self._capacity = max(1, shard_bytes // max(1, row_bytes(schema)))
+        self._limit = shard_bytes
         self._clear()
 
     def _clear(self) -> None:
-        self._rows = 0
-        self._chunks: dict[str, _Chunks] = {
-            **{ACT + layer.key: _Chunks() for layer in self._schema.layers},
-            **{COL + column.name: _Chunks() for column in self._schema.columns},
-        }
+        self._rows = self._bytes = 0
+        names = [ACT + layer.key for layer in self._schema.layers]
+        names += [COL + column.name for column in self._schema.columns]
+        names += [kind + index for index in self._schema.indices for kind in (IDX, POS)]
+        self._chunks: dict[str, _Chunks] = {name: _Chunks() for name in names}
 
     def add(
-        self, layers: Mapping[str, npt.NDArray[Any]], columns: Mapping[str, Column], rows: int
+        self, arrays: Arrays, columns: Mapping[str, Column], valid: Valid
     ) -> Iterator[tuple[Tensors, int]]:
-        """Add rows; give every shard that is full by now."""
-        arrays = {ACT + key: array for key, array in layers.items()}
-        arrays |= {COL + name: column for name, column in columns.items()}
+        """Add rows; give every shard that is full by now.
+
+        `arrays` are rows, or of ragged layers the positions that count, those that `valid` names for these
+        rows.
+        """
+        rows = len(next(iter(columns.values())))
+        parts = {COL + name: column for name, column in columns.items()}
+        parts |= {ACT + key: array for key, array in arrays.items()}
+        ends: dict[str, npt.NDArray[np.int64]] = {}
+        for index, mask in valid.masks.items():
+            lengths = mask.sum(axis=1, dtype=np.int64)
+            ends[index] = np.concatenate([[0], np.cumsum(lengths)])
+            parts |= {IDX + index: lengths, POS + index: np.nonzero(mask)[1]}
+        size = self._row_sizes(rows, ends)
         at = 0
         while at < rows:
-            count = min(rows - at, self._capacity - self._rows)
-            for name, array in arrays.items():
-                self._chunks[name].append(array[at : at + count])
+            count = self._fitting(size, at)
+            for name, array in parts.items():
+                index = self._index_of(name)
+                first, last = (at, at + count) if not index else ends[index][[at, at + count]].tolist()
+                self._chunks[name].append(array[first:last])
             self._rows += count
+            self._bytes += int(size[at + count] - size[at])
             at += count
-            if self._rows == self._capacity:
+            if at < rows or self._bytes + row_bytes(self._schema) > self._limit:
                 yield self.take()
+
+    def _fitting(self, size: npt.NDArray[np.int64], at: int) -> int:
+        """Say how many rows from `at` on the shard still takes: one at least, where it is empty."""
+        room = self._limit - self._bytes + int(size[at])
+        fit = int(np.searchsorted(size, room, "right")) - 1 - at
+        return max(fit, 0 if self._rows else 1)
+
+    def _row_sizes(self, rows: int, ends: Mapping[str, npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+        """Give the bytes of the rows before each row: (rows + 1,)."""
+        size = np.arange(rows + 1) * row_bytes(self._schema)
+        for layer in self._schema.layers:
+            if layer.ragged:
+                size = size + ends[layer.ragged] * position_bytes(layer)
+        return size
+
+    def _index_of(self, name: str) -> str:
+        """Give the index that a tensor's rows are positions of, '' for rows."""
+        if name.startswith(POS):
+            return name.removeprefix(POS)
+        return self._ragged.get(name, "")
+
+    @cached_property
+    def _ragged(self) -> dict[str, str]:
+        return {ACT + layer.key: layer.ragged for layer in self._schema.layers if layer.ragged}
 
     def take(self) -> tuple[Tensors, int]:
         """Give what is there as the tensors of a shard, and start anew."""
@@ -128,6 +98,8 @@ class ShardBuffer:
         for layer in self._schema.layers:
             empty = np.empty((0, *layer.shape), dtypes.DTYPES[layer.dtype])
             tensors[ACT + layer.key] = self._chunks[ACT + layer.key].all() or [empty]
+        for index in self._schema.indices:
+            tensors |= _offsets(index, self._chunks[IDX + index].all(), self._chunks[POS + index].all())
         for column in self._schema.columns:
             name = COL + column.name
             if column.dtype == STRING:
@@ -139,6 +111,15 @@ class ShardBuffer:
                 tensors[name] = parts or [np.empty(0, dtype)]
         self._clear()
         return tensors, rows
+
+
+def _offsets(index: str, lengths: list[npt.NDArray[Any]], places: list[npt.NDArray[Any]]) -> Tensors:
+    """Give the offsets of ragged rows; and where each position was, unless it was 0, 1, 2 … in every row."""
+    counts = np.concatenate([np.empty(0, np.int64), *lengths])
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    where = np.concatenate([np.empty(0, np.int64), *places])
+    counted = np.arange(len(where)) - np.repeat(offsets[:-1], counts)
+    return {IDX + index: [offsets]} | ({} if (where == counted).all() else {POS + index: [where]})
 
 
 class _Chunks:
@@ -163,11 +144,3 @@ class _Chunks:
     def all(self) -> list[npt.NDArray[Any]]:
         self._merge()
         return self._large
-
-
-def row_bytes(schema: Schema) -> int:
-    """Bytes of one row on the disk; a text counts as 16."""
-    layers = sum(math.prod(layer.shape) * dtypes.DTYPES[layer.dtype].itemsize for layer in schema.layers)
-    return layers + sum(
-        16 if column.dtype == STRING else dtypes.DTYPES[column.dtype].itemsize for column in schema.columns
-    )

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from actlens.errors import ArgumentError
-from actlens.format.commit import DURABILITIES
+from actlens.format.commit import DURABILITIES, Durability
 from actlens.format.dtypes import DTYPES, is_floating, named
+from actlens.format.local import LocalPlace
+from actlens.format.place import WritablePlace
 
 
 def float_dtype(name: str | None) -> np.dtype[Any] | None:
@@ -25,11 +27,11 @@ def float_dtype(name: str | None) -> np.dtype[Any] | None:
     return dtype
 
 
-def at_least(name: str, value: Any, least: int) -> int:
+def at_least(name: str, value: Any, least: int, *, most: int | None = None) -> int:
     """Read a whole number of up to 64 bits."""
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or not least <= value < 1 << 64:
-        raise ArgumentError.at_least(name, value, least)
+    if not whole or not least <= value <= ((1 << 64) - 1 if most is None else most):
+        raise ArgumentError.at_least(name, value, least, most)
     return int(value)
 
 
@@ -38,6 +40,12 @@ def folder_path(path: Any) -> Path:
     if not isinstance(path, (str, os.PathLike)) or "\0" in os.fspath(path):
         raise ArgumentError.path(path)
     return Path(path)
+
+
+def place_to_write(path: Any, durability: Durability) -> WritablePlace:
+    """Give the place of a new recording, or of one to go on with."""
+    check_durability(durability)
+    return LocalPlace(folder_path(path), durability)
 
 
 def check_durability(durability: str) -> None:

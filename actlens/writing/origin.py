@@ -19,8 +19,7 @@ def make_origin(choices: Mapping[str, Any], provenance: Mapping[str, Any]) -> Or
         actlens=__version__,
         python=platform.python_version(),
         platform=f"{platform.system().lower()}-{platform.machine()}",
-        **choices,
-        **provenance,
+        **{"ids": "unknown", **choices, **provenance},
     )
 
 

@@ -15,6 +15,7 @@ from actlens.format.schema import ID, STEP
 from actlens.writing.columns import Column, as_column
 from actlens.writing.host import Arrays
 from actlens.writing.ids import Ids, Sampler, SeenIds, as_ids, first_repeated
+from actlens.writing.ragged import Valid
 
 _MAX_NAME = 900
 
@@ -38,6 +39,7 @@ class Started:
     """A batch whose copy to the host is under way."""
 
     batch: Batch
+    valid: Valid
     wait: Callable[[], Arrays]
     first: bool
 

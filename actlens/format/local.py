@@ -1,0 +1,172 @@
+"""A recording in a local folder."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import stat
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from actlens.errors import CorruptRecording, ReadFailed
+from actlens.format.blob import LocalBlob
+from actlens.format.commit import Durability, OpenFile, committed, create_bytes, replace_bytes, sync_folder
+from actlens.format.place import MANIFEST, SHARDS
+
+_WRITER = re.compile(r"(\d{5})-[0-9a-z-]{1,64}")
+_SHARD = re.compile(r"\d{8}\.safetensors")
+
+
+class LocalPlace:
+    """A folder. `made` is what was made for a new recording, the newest last."""
+
+    def __init__(self, folder: Path, durability: Durability = "fsync") -> None:
+        self.folder = folder
+        self._durability: Durability = durability
+        self._made: list[Path] = []
+        self._lock: int | None = None
+
+    def at(self, path: str = "") -> Path:
+        """Give the path."""
+        return self.folder / path
+
+    def exists(self) -> bool:
+        """Say whether the folder is there."""
+        return self.folder.is_dir()
+
+    def manifest(self, limit: int) -> bytes | None:
+        """Read the manifest."""
+        path = self.folder / MANIFEST
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            if path.is_symlink():
+                raise CorruptRecording.manifest(path, "it is a symbolic link, not a file") from error
+            raise ReadFailed.of(path, error) from error
+        try:
+            with os.fdopen(fd, "rb") as file:
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    raise CorruptRecording.manifest(path, "it is not a regular file")
+                return file.read(limit + 1)
+        except OSError as error:
+            raise ReadFailed.of(path, error) from error
+
+    def shard_paths(self) -> list[str]:
+        """List the committed shards: by rank, attempt (its name begins with its time), sequence number.
+
+        Names that are not of the format are not shards: temporary files, and whatever else a person put
+        there.
+        """
+        found = []
+        for writer in self.writers():
+            try:
+                with os.scandir(self.folder / SHARDS / writer) as entries:
+                    names = sorted(entry.name for entry in entries if _SHARD.fullmatch(entry.name))
+            except FileNotFoundError:  # a writer that left without having committed anything
+                continue
+            except OSError as error:
+                raise ReadFailed.of(self.folder / SHARDS / writer, error) from error
+            found += [f"{SHARDS}/{writer}/{name}" for name in names]
+        return found
+
+    def writers(self) -> list[str]:
+        """List the writers' folders; links are none."""
+        root = self.folder / SHARDS
+        try:
+            with os.scandir(root) as entries:
+                return sorted(entry.name for entry in entries if _is_writer(entry))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise ReadFailed.of(root, error) from error
+
+    def blob(self, path: str) -> LocalBlob:
+        """Give one shard."""
+        return LocalBlob(self.folder / path)
+
+    def file(self, path: str) -> Path:
+        """Give its path, to be mapped."""
+        return self.folder / path
+
+    def foreign(self) -> list[str]:
+        """Name what is no part of a recording: all, where there is neither manifest nor shards."""
+        if not self.folder.is_dir():
+            return ["a file"] if self.folder.exists() else []
+        names = sorted(entry.name for entry in os.scandir(self.folder))
+        return [] if set(names) & {MANIFEST, SHARDS} else names
+
+    def join(self, writer: str) -> None:
+        """Make the writer's folder, and all above it that is missing."""
+        for folder in reversed(self._missing(self.folder / SHARDS / writer)):
+            with contextlib.suppress(FileExistsError):  # another rank makes the same folders
+                folder.mkdir()
+                self._made.append(folder)
+            if self._durability == "fsync":
+                sync_folder(folder.parent)
+        self._lock = _locked(self.folder / SHARDS / writer)
+
+    def alive(self, writer: str) -> bool:
+        """Say whether a writer's program is running still; False where the file system has no locks."""
+        fd = _locked(self.folder / SHARDS / writer)
+        if fd is not None and fd >= 0:
+            os.close(fd)
+        return fd is None
+
+    def _missing(self, folder: Path) -> list[Path]:
+        return [one for one in [folder, *folder.parents] if not one.exists()]
+
+    def create(self, name: str, content: bytes) -> None:
+        """Write a file that must not be there."""
+        create_bytes(self.folder / name, content, durability=self._durability)
+        self._made.append(self.folder / name)
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Write a file in place of another."""
+        replace_bytes(self.folder, name, content, durability=self._durability)
+        self._made = [made for made in self._made if made.name != name]
+
+    def committed(self, path: str, size: int) -> AbstractContextManager[OpenFile]:
+        """Give a shard to write."""
+        target = self.folder / path
+        return committed(target.parent, target.name, size, durability=self._durability)
+
+    def end(self) -> None:
+        """Say that the writer has ended, to whoever asks `alive`."""
+        fd, self._lock = self._lock, None
+        if fd is not None and fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+    def leave(self) -> None:
+        """Remove what was made, the newest first: own files, and folders that are empty."""
+        self.end()
+        alone = len(self.writers()) <= 1
+        for made in reversed(self._made):
+            with contextlib.suppress(OSError):  # a folder that is not empty is somebody else's by now
+                if made.name != MANIFEST:
+                    made.rmdir()
+                elif alone:  # another writer has taken its recording's id from it
+                    made.unlink()
+        self._made.clear()
+
+
+def _locked(folder: Path) -> int | None:
+    """Lock a folder while this process lives; None where another one has it, -1 where there are no locks."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    except OSError:
+        os.close(fd)
+        return -1
+    return fd
+
+
+def _is_writer(entry: os.DirEntry[str]) -> bool:
+    return _WRITER.fullmatch(entry.name) is not None and entry.is_dir(follow_symlinks=False)

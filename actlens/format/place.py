@@ -1,0 +1,81 @@
+"""Where a recording lies: its files by relative paths. A folder, or a prefix in an object store.
+
+The rest of the format asks for nothing but this, so that a recording is the same wherever it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from actlens.format.blob import Blob
+
+MANIFEST = "manifest.json"
+SHARDS = "shards"
+
+
+class Sink(Protocol):
+    """A file that is being written, at any offset."""
+
+    def write_at(self, pieces: Sequence[bytes | memoryview], offset: int) -> None:
+        """Write pieces one after the other."""
+
+
+@runtime_checkable
+class Place(Protocol):
+    """A recording's place, to be read."""
+
+    def at(self, path: str = "") -> object:
+        """Give a path or an address, for messages."""
+
+    def exists(self) -> bool:
+        """Say whether there is anything."""
+
+    def manifest(self, limit: int) -> bytes | None:
+        """Give the bytes of the manifest, at most `limit` and one more; None where there is none."""
+
+    def shard_paths(self) -> list[str] | None:
+        """List the committed shards, in the order of the rows; None where a place cannot be listed."""
+
+    def blob(self, path: str) -> Blob:
+        """Give one shard."""
+
+    def file(self, path: str) -> Path | None:
+        """Give a path that can be mapped into memory, or None."""
+
+
+class WritablePlace(Place, Protocol):
+    """A place where a recording can be written. What fails raises OSError and leaves nothing behind."""
+
+    def foreign(self) -> list[str]:
+        """Name what is there and is no part of a recording."""
+
+    def writers(self) -> list[str]:
+        """Name the writers that are there, also those that have not committed anything yet."""
+
+    def join(self, writer: str) -> None:
+        """Make room for a writer's shards."""
+
+    def alive(self, writer: str) -> bool:
+        """Say whether a writer's program is running still, as far as can be told."""
+
+    def end(self) -> None:
+        """Say that the writer that joined has ended."""
+
+    def leave(self) -> None:
+        """Take back what `join` and `create` made, where nothing was committed."""
+
+    def create(self, name: str, content: bytes) -> None:
+        """Write a small file that must not be there yet; it appears complete.
+
+        Raises:
+            FileExistsError: it is.
+        """
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Write a small file whole, in place of one that may be there."""
+
+    def committed(self, path: str, size: int) -> AbstractContextManager[Sink]:
+        """Give a file of `size` bytes to write; it appears as `path` when the block ends well, or never."""

@@ -1,0 +1,147 @@
+"""The shards of one recording: what they hold together, each opened when it is first read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from actlens.errors import CorruptRecording, RecordingNotFound
+from actlens.format import manifest as index
+from actlens.format.place import Place
+from actlens.format.reader import Shard, Verify
+from actlens.format.schema import Schema
+from actlens.format.stock import committed_paths, open_shards, taken_stock
+
+Rows = npt.NDArray[np.int64]
+
+
+class ShardSet:
+    """All committed shards, in the order of the rows: by rank, attempt and sequence number.
+
+    The shards are the truth. A manifest that lists just what is there saves opening them all; shards that
+    came after it are read themselves, and shards that it names and that are gone are an error.
+    """
+
+    def __init__(
+        self, place: Place, manifest: index.Manifest, schema: Schema, *, mmap: bool, verify: Verify
+    ) -> None:
+        self.place = place
+        self.schema = schema
+        self.entries = manifest.shards
+        self._manifest = manifest
+        self._mmap = mmap
+        self._verify: Verify = verify
+        self._shards: dict[int, Shard] = {}
+        self._columns: dict[str, npt.NDArray[Any]] = {}
+
+    @classmethod
+    def of(cls, place: Place, *, mmap: bool, verify: Verify) -> ShardSet:
+        """Take stock of a place: what the manifest lists, and what else is committed."""
+        manifest = index.load(place)
+        lost = manifest.lost if manifest else ()
+        given_up = [one.path for one in lost]
+        on_disk = committed_paths(place, given_up)
+        listed = [entry.path for entry in manifest.shards] if manifest else []
+        if on_disk is None:  # a place that cannot be listed: the manifest must do
+            on_disk = listed
+        missing = sorted(set(listed) - set(on_disk))
+        if missing:
+            raise CorruptRecording.missing_shards(place.at(), missing)
+        if manifest is not None and manifest.schema and listed and listed == on_disk:
+            return cls(place, manifest, manifest.schema, mmap=mmap, verify=verify)
+        if not on_disk:
+            if manifest is None:
+                raise RecordingNotFound.of(place.at(), "it holds neither manifest.json nor shards")
+            raise RecordingNotFound.no_shards(place.at())
+        uuid = manifest.recording if manifest else None
+        shards = open_shards(place, on_disk, recording=uuid, verify=verify, lost=given_up)
+        stock = taken_stock(shards, recording=shards[0].meta.recording, lost=lost)
+        stock = msgspec.structs.replace(stock, sealed=False)
+        return cls(place, stock, shards[0].meta.schema, mmap=mmap, verify=verify)
+
+    def counts(self, along: str = "") -> list[int]:
+        """Give the number of rows of each shard; or of positions, along an index of ragged layers."""
+        if not along:
+            return [entry.rows for entry in self.entries]
+        return [entry.positions.get(along, 0) for entry in self.entries]
+
+    def kept(self) -> Rows | None:
+        """Give the rows that count, where an earlier writer has some of them already; None for all."""
+        if not any(entry.dropped for entry in self.entries):
+            return None
+        keep = np.ones(sum(self.counts()), bool)
+        start = 0
+        for entry in self.entries:
+            for first, last in entry.dropped:
+                if not first < last <= entry.rows:
+                    raise CorruptRecording.manifest(self.place.at(), "it drops rows that are not there")
+                keep[start + first : start + last] = False
+            start += entry.rows
+        return np.flatnonzero(keep)
+
+    def info(self) -> dict[str, Any]:
+        """Give the origin, and what lies on the disk."""
+        origin = msgspec.to_builtins(self._manifest.origin)
+        dropped = sum(last - first for entry in self.entries for first, last in entry.dropped)
+        return {
+            **{key: value for key, value in origin.items() if value is not None},
+            "path": str(self.place.at()),
+            "sealed": self._manifest.sealed,
+            "shards": len(self.entries),
+            "writers": len({entry.path.split("/")[1] for entry in self.entries}),
+            "bytes": sum(entry.bytes for entry in self.entries),
+            "duplicates": dropped,
+            "lost": [one.path for one in self._manifest.lost],
+        }
+
+    def shard(self, number: int) -> Shard:
+        """Open a shard, and hold it to the manifest."""
+        shard = self._shards.get(number)
+        if shard is None:
+            entry = self.entries[number]
+            shard = Shard(self.place.blob(entry.path), verify=self._verify)
+            now = index.entry(shard, entry.dropped)
+            if (now.digest, now.rows, now.positions) != (entry.digest, entry.rows, entry.positions):
+                raise CorruptRecording.shard(shard.path, "it is not the shard that the manifest lists")
+            if shard.meta.schema != self.schema:
+                raise CorruptRecording.shard(shard.path, "its layers or columns differ from the recording's")
+            self._shards[number] = shard
+        return shard
+
+    def mapped(self, number: int, tensor: str, first: int, last: int) -> npt.NDArray[Any] | None:
+        """Give rows of one shard as a view of its file, where that was asked for."""
+        if not self._mmap:
+            return None
+        file = self.place.file(self.entries[number].path)
+        return None if file is None else self.shard(number).map(file, tensor, first, last)
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """Read a column, all rows."""
+        if name not in self._columns:  # kept: columns are small beside the layers
+            self._columns[name] = _fixed([self.shard(i).column(name) for i in range(len(self.entries))])
+        return self._columns[name]
+
+    def lengths(self, along: str) -> Rows:
+        """Read how many positions each row has along an index: (rows,)."""
+        key = f"lengths {along}"
+        if key not in self._columns:
+            parts = [np.diff(self.shard(i).offsets(along)) for i in range(len(self.entries))]
+            self._columns[key] = _fixed(parts)
+        return self._columns[key]
+
+    def places(self, along: str) -> Rows:
+        """Read where each position was in its row: (positions,)."""
+        key = f"places {along}"
+        if key not in self._columns:
+            self._columns[key] = _fixed([self.shard(i).places(along) for i in range(len(self.entries))])
+        return self._columns[key]
+
+
+def _fixed(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    values = np.concatenate(parts)
+    values.flags.writeable = False
+    return values
