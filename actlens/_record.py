@@ -72,7 +72,7 @@ def record(  # noqa: PLR0913 - the whole main job in one call; all but three hav
         stop: end each forward after the last layer that is needed (see `capture`).
         resume: go on with a recording that is there; what it has is not computed again.
         progress: show a progress bar, in a terminal or a notebook.
-        **writing: `rank`, `shard_bytes`, `durability`, as for `Recorder`.
+        **writing: `rank`, `ranks`, `shard_bytes`, `durability`, as for `Recorder`.
 
     Returns:
         The recording, open; the Recorder, still open, where `path` is one.
@@ -106,7 +106,7 @@ def record(  # noqa: PLR0913 - the whole main job in one call; all but three hav
     return open_recording(path)
 
 
-_WRITING = {"rank", "shard_bytes", "durability"}
+_WRITING = {"rank", "ranks", "shard_bytes", "durability"}
 _DEFAULTS: dict[str, Any] = {"sample": 1.0, "seed": 0, "dtype": None, "resume": False}
 
 

@@ -16,7 +16,7 @@ from actlens.format.schema import Schema
 from actlens.writing.buffer import ShardBuffer
 from actlens.writing.host import fetch, narrowed
 from actlens.writing.ids import Sample, Sampler
-from actlens.writing.options import at_least, check_durability, float_dtype, place_to_write
+from actlens.writing.options import at_least, float_dtype, place_to_write, rank_of
 from actlens.writing.origin import framework_of, make_origin
 from actlens.writing.ragged import read_valid
 from actlens.writing.rows import Batch, Bookkeeping, Started, batch_of, read_batch
@@ -31,7 +31,7 @@ class Recorder:
     nothing is sealed and no committed shard is lost; a Recorder with `resume=True` goes on from there.
 
     Args:
-        path: a folder that does not exist, or is empty; or one that other ranks are writing.
+        path: a folder that does not exist, or is empty; or that other ranks are writing.
         sample: which samples to keep, by their ids alone: a fraction (a seeded hash, so the same samples in
             every epoch, run, rank and framework), a list of ids, or a function (samples,) ids → (samples,)
             booleans.
@@ -40,9 +40,9 @@ class Recorder:
         shard_bytes: how much is committed at a time; two shards are held in memory.
         durability: "fsync" survives power loss, "rename" a killed process, and is faster.
         resume: go on with a recording that is there. Rows that it has are left out, by id and step.
-        rank: the number of this process, where several write one recording at once: each gives its own, and
-            ids. A sample that two of them wrote counts once. No locks, no messages: each has a folder of its
-            own.
+        rank, ranks: the number of this process and how many there are, where several write one recording.
+        Each
+            gives ids; a sample that two of them wrote counts once. No locks, no messages, none is the first.
 
     Raises:
         RecordingExists: the path is taken; nothing there was touched.
@@ -68,32 +68,32 @@ class Recorder:
         durability: Durability = "fsync",
         resume: bool = False,
         rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         self._open = False
-        self._pid = os.getpid()
-        self._lock = threading.RLock()
+        self._pid, self._lock = os.getpid(), threading.RLock()
         seed = at_least("seed", seed, 0)
-        self._rank = at_least("rank", rank, 0, most=99_999)
+        self._ranks = at_least("ranks", ranks, 1, most=100_000)
+        self._rank = rank_of(rank, self._ranks)
         self._sampler = Sampler(sample, seed)
         self._dtype = float_dtype(dtype)
         self._shard_bytes = at_least("shard_bytes", shard_bytes, 1)
-        check_durability(durability)
-        self._seen = 0
-        self._kept = 0
+        self._seen = self._kept = 0
         self._schema: Schema | None = None
         self._buffer: ShardBuffer | None = None
-        self._provenance: dict[str, Any] = {}
         self._choices: dict[str, Any] = {"sample": str(self._sampler), "seed": seed, "dtype": dtype}
+        self._provenance: dict[str, Any] = {"ranks": self._ranks}
         self._books = Bookkeeping()
         place = place_to_write(path, durability)
-        self._writer = Writer(place, make_origin(self._choices, {}), rank=self._rank, resume=resume)
+        origin = make_origin(self._choices, self._provenance)
+        self._writer = Writer(place, origin, rank=self._rank, resume=resume)
         self._open = True
         self._go_on(resume=resume)
 
     @property
-    def path(self) -> Path:
+    def path(self) -> Any:
         """Where the recording is."""
-        return Path(str(self._writer.place.at()))
+        return self._writer.place.at()
 
     @property
     def rows(self) -> int:
@@ -138,7 +138,7 @@ class Recorder:
             self._require_open()
             mask, lengths = given.pop("mask", None), given.pop("lengths", None)
             batch = read_batch(acts, id=given.pop("id", None), columns=given, first_id=self._seen)
-            if self._writer.among_ranks and not batch.given_ids:
+            if self._ranks > 1 and not batch.given_ids:
                 raise RecordingError.needs_ids(self._rank)
             batch = self._books.admitted(batch, self._sampler)
             valid = read_valid(acts, mask=mask, lengths=lengths, rows=batch.rows, schema=self._schema)
@@ -210,7 +210,7 @@ class Recorder:
             self._writer.wait()
 
     def close(self) -> None:
-        """Commit what is left and seal the recording.
+        """Commit what is left and seal the recording, once all ranks have ended.
 
         Raises:
             RecordingError: no row was kept; nothing is left at the path.
@@ -222,11 +222,12 @@ class Recorder:
             self._require_open()
             self._open = False
             try:
-                if self._kept or not self._writer.ended_before:
+                ended = self._writer.ended_before
+                if self._kept or ended is False:
                     self._commit_rest(last=True)
-                elif not self._writer.others():
+                elif self._ranks == 1 and not self._writer.before:
                     raise RecordingError.no_rows(self.path, self._seen, self._choices["sample"])
-                self._writer.seal()
+                self._writer.seal(idle=not self._kept and ended is None)
             except BaseException:
                 self._writer.abandon()
                 raise
@@ -260,13 +261,9 @@ class Recorder:
             self.abandon()
 
     def describe(self, **provenance: Any) -> None:
-        """Say what is recorded, for the manifest: the model's class, its weights and the patterns.
-
-        Raises:
-            RecordingError: the recording that is gone on with is of another model or other layers.
-        """
+        """Say what is recorded: the model's class, its weights, the patterns; an error where it was others before."""
         self._writer.hold_to(provenance)
-        self._provenance = provenance
+        self._provenance |= provenance
 
     def _require_open(self) -> None:
         if not self._open:
@@ -294,8 +291,8 @@ class Recorder:
             self._writer.hold_to(self._choices)
             if self._writer.before:
                 self._schema = self._writer.before[0].meta.schema
-                if resume:
-                    self._books.load(self._writer.before)
+            if resume:
+                self._books.load(self._writer.before)
         except BaseException:
             self.abandon()
             raise

@@ -90,6 +90,7 @@ class ShardSet:
         return {
             **{key: value for key, value in origin.items() if value is not None},
             "path": str(self.place.at()),
+            "recording": self._manifest.recording,
             "sealed": self._manifest.sealed,
             "shards": len(self.entries),
             "writers": len({entry.path.split("/")[1] for entry in self.entries}),

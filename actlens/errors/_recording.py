@@ -105,7 +105,7 @@ class RecordingExists(RecordingError):
         """By a recording."""
         return cls(
             f"{path} holds a recording already; nothing was touched. Choose another path, delete the folder, "
-            "or pass resume=True to go on with it."
+            "or pass resume=True to go on with it; where several processes write one recording, give each its own rank=."
         )
 
     @classmethod

@@ -293,11 +293,11 @@ class ArgumentError(InputError):
         return cls(f"path is {given!r}; it takes the name of a folder, a text or a pathlib.Path.")
 
     @classmethod
-    def ranks_not_built(cls, rank: object) -> ArgumentError:
-        """Several writers are announced, not there yet."""
+    def rank(cls, rank: object, ranks: int) -> ArgumentError:
+        """A rank that is not below the number of ranks."""
         return cls(
-            f"rank= is {rank!r}; several writers of one recording are not supported in this version. "
-            "Let each process record to a path of its own."
+            f"rank= is {rank!r}, and ranks= is {ranks}; where several processes write one recording, each gives rank= "
+            "from 0 on and ranks=, how many there are: Recorder(path, rank=dist.get_rank(), ranks=dist.get_world_size())."
         )
 
     @classmethod

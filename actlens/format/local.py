@@ -17,6 +17,7 @@ from actlens.format.place import MANIFEST, SHARDS
 
 _WRITER = re.compile(r"(\d{5})-[0-9a-z-]{1,64}")
 _SHARD = re.compile(r"\d{8}\.safetensors")
+_IDLE = "idle"
 
 
 class LocalPlace:
@@ -27,6 +28,7 @@ class LocalPlace:
         self._durability: Durability = durability
         self._made: list[Path] = []
         self._lock: int | None = None
+        self._writer: Path | None = None
 
     def at(self, path: str = "") -> Path:
         """Give the path."""
@@ -107,7 +109,8 @@ class LocalPlace:
                 self._made.append(folder)
             if self._durability == "fsync":
                 sync_folder(folder.parent)
-        self._lock = _locked(self.folder / SHARDS / writer)
+        self._writer = self.folder / SHARDS / writer
+        self._lock = _locked(self._writer)
 
     def alive(self, writer: str) -> bool:
         """Say whether a writer's program is running still; False where the file system has no locks."""
@@ -134,8 +137,14 @@ class LocalPlace:
         target = self.folder / path
         return committed(target.parent, target.name, size, durability=self._durability)
 
-    def end(self) -> None:
-        """Say that the writer has ended, to whoever asks `alive`."""
+    def idle(self) -> list[str]:
+        """Name the writers that ended well and had nothing to write."""
+        return [name for name in self.writers() if (self.folder / SHARDS / name / _IDLE).is_file()]
+
+    def end(self, *, idle: bool = False) -> None:
+        """Say that the writer has ended, to whoever asks `alive` or `idle`."""
+        if idle and self._writer is not None:
+            create_bytes(self._writer / _IDLE, b"", durability=self._durability)
         fd, self._lock = self._lock, None
         if fd is not None and fd >= 0:
             with contextlib.suppress(OSError):

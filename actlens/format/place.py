@@ -61,8 +61,11 @@ class WritablePlace(Place, Protocol):
     def alive(self, writer: str) -> bool:
         """Say whether a writer's program is running still, as far as can be told."""
 
-    def end(self) -> None:
-        """Say that the writer that joined has ended."""
+    def end(self, *, idle: bool = False) -> None:
+        """Say that the writer that joined has ended; `idle`: well, and there was nothing for it to write."""
+
+    def idle(self) -> list[str]:
+        """Name the writers that ended well and had nothing to write."""
 
     def leave(self) -> None:
         """Take back what `join` and `create` made, where nothing was committed."""

@@ -79,6 +79,8 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     sample: str = "1.0"
     seed: int = 0
     dtype: str | None = None
+    ranks: int = 1
+    """How many processes write the recording."""
 
 
 class ShardMeta(msgspec.Struct, frozen=True, kw_only=True):

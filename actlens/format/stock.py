@@ -88,15 +88,17 @@ def check_one_schema(shards: Sequence[Shard]) -> None:
         raise CorruptRecording.numbered_ranks(numbered[0].path, sorted(ranks))
 
 
-def taken_stock(shards: Sequence[Shard], *, recording: str, lost: Sequence[Lost] = ()) -> Manifest:
-    """Make the manifest of shards: a function of them alone."""
+def taken_stock(
+    shards: Sequence[Shard], *, recording: str, lost: Sequence[Lost] = (), idle: Iterable[str] = ()
+) -> Manifest:
+    """Make the manifest of shards: a function of them, and of the writers that had nothing to write."""
     check_one_schema(shards)
     dropped = repeated_rows(shards)
     first = shards[0].meta
     return Manifest(
         recording=recording,
         requires=first.requires,
-        sealed=ended_well(shards),
+        sealed=ended_well(shards, idle),
         origin=first.origin,
         rows=sum(shard.meta.rows for shard in shards),
         schema=first.schema,
@@ -105,10 +107,21 @@ def taken_stock(shards: Sequence[Shard], *, recording: str, lost: Sequence[Lost]
     )
 
 
-def ended_well(shards: Sequence[Shard]) -> bool:
-    """Say whether the newest attempt of each rank ended well."""
-    newest = {shard.meta.rank: shard for shard in shards}  # in the order of attempts and numbers
-    return all(shard.meta.last for shard in newest.values())
+def ended_well(shards: Sequence[Shard], idle: Iterable[str]) -> bool:
+    """Say whether every rank has ended well, by its newest attempt; how many there are, the newest says."""
+    ended = {(shard.meta.rank, shard.meta.attempt): shard.meta.last for shard in shards}
+    ended |= {(int(name[:5]), name[6:]): True for name in idle}
+    newest = {rank: last for (rank, _), last in sorted(ended.items())}
+    latest = max(shards, key=lambda shard: shard.meta.attempt)
+    return all(newest.get(rank, False) for rank in range(latest.meta.origin.ranks))
+
+
+def all_ended(place: WritablePlace) -> bool:
+    """Say whether there are shards and every rank has ended well; reads one header of each writer."""
+    paths = place.shard_paths() or []
+    lasts = {path.rpartition("/")[0]: path for path in paths}
+    tails = [Shard(place.blob(path)) for path in lasts.values()]
+    return bool(tails) and ended_well(tails, place.idle())
 
 
 def seal(place: WritablePlace, *, recording: str, lost: Sequence[Lost] = ()) -> Manifest:
@@ -123,7 +136,8 @@ def seal(place: WritablePlace, *, recording: str, lost: Sequence[Lost] = ()) -> 
         shards = open_shards(place, paths, recording=recording, lost=given_up)
         if not shards:
             raise RecordingNotFound.no_shards(place.at())
-        manifest = taken_stock(shards, recording=recording, lost=lost)
+        idle = place.idle()
+        manifest = taken_stock(shards, recording=recording, lost=lost, idle=idle)
         index.replace(place, manifest)
-        if place.shard_paths() == paths:
+        if (place.shard_paths(), place.idle()) == (paths, idle):
             return manifest

@@ -30,8 +30,8 @@ class Claimed:
 def claim(place: WritablePlace, origin: Origin, writer: str, *, resume: bool) -> Claimed:
     """Make the recording, or join it; what is there is not changed.
 
-    A writer's name begins with its rank. Without `resume`, a rank joins a recording that other ranks write
-    and that it has no part in yet: that is how several processes begin one recording at once, none of them
+    A writer's name begins with its rank. Without `resume`, a rank joins an unfinished recording of as many
+    ranks in which it has no part yet: that is how several processes begin one recording at once, none of them
     first.
 
     Raises:
@@ -45,7 +45,7 @@ def claim(place: WritablePlace, origin: Origin, writer: str, *, resume: bool) ->
             if foreign:
                 raise RecordingExists.other_files(place.at(), foreign)
         else:
-            _may_join(place, found, writer, resume=resume)
+            _may_join(place, found, origin, writer, resume=resume)
         place.join(writer)
         return _first_or_found(place, origin, writer, resume=resume)
     except OSError as error:
@@ -65,7 +65,7 @@ def _first_or_found(place: WritablePlace, origin: Origin, writer: str, *, resume
         except FileExistsError:  # another writer was quicker
             return _first_or_found(place, origin, writer, resume=resume)
         return Claimed(fresh.recording, origin)
-    _may_join(place, found, writer, resume=resume)
+    _may_join(place, found, origin, writer, resume=resume)
     given_up = [one.path for one in found.lost]
     paths = committed_paths(place, given_up) or []
     shards = open_shards(place, paths, recording=found.recording, lost=given_up)
@@ -86,13 +86,13 @@ def _known(place: WritablePlace) -> index.Manifest | None:
     return msgspec.structs.replace(known, origin=meta.origin)
 
 
-def _may_join(place: WritablePlace, found: index.Manifest, writer: str, *, resume: bool) -> None:
-    rank = writer[:5]
-    peers = [name for name in place.writers() if name != writer]
-    mine = [name for name in peers if name.startswith(rank)]
+def _may_join(
+    place: WritablePlace, found: index.Manifest, origin: Origin, writer: str, *, resume: bool
+) -> None:
+    mine = [name for name in place.writers() if name != writer and name[:5] == writer[:5]]
     if resume:
         # Ids that were given tell the rows of two programs apart; those that each counts itself do not.
         if found.origin.ids != "given" and any(place.alive(name) for name in mine):
             raise RecordingExists.in_use(place.at())
-    elif found.sealed or mine or not peers:
+    elif found.sealed or mine or found.origin.ranks != origin.ranks or origin.ranks == 1:
         raise RecordingExists.recording(place.at())

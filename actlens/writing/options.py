@@ -42,6 +42,13 @@ def folder_path(path: Any) -> Path:
     return Path(path)
 
 
+def rank_of(rank: Any, ranks: int) -> int:
+    """Read the number of a process, of so many."""
+    if at_least("rank", rank, 0) >= ranks:
+        raise ArgumentError.rank(rank, ranks)
+    return int(rank)
+
+
 def place_to_write(path: Any, durability: Durability) -> WritablePlace:
     """Give the place of a new recording, or of one to go on with."""
     check_durability(durability)

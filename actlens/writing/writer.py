@@ -15,7 +15,7 @@ from actlens.errors import ReadFailed, RecordingError, WriteFailed
 from actlens.format.place import WritablePlace
 from actlens.format.schema import RAGGED, VERSION, Origin, Schema, ShardMeta, writer_name
 from actlens.format.shard import Chunks, Committed, write_shard
-from actlens.format.stock import seal
+from actlens.format.stock import all_ended, seal
 from actlens.writing.claim import Claimed, claim
 
 
@@ -36,11 +36,11 @@ class Writer:
         self._failure: Exception | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="actlens-writer")
         self._job: Future[None] | None = None
-        self._name = writer_name(rank, self._attempt)
-        found: Claimed = claim(place, origin, self._name, resume=resume)
-        self.before, self.recording, self.origin = found.shards, found.recording, found.origin
+        found: Claimed = claim(place, origin, writer_name(rank, self._attempt), resume=resume)
+        self.before, self.recording = found.shards, found.recording
+        # What was chosen before stays; how many ranks go on with it may be another number.
+        self.origin = msgspec.structs.replace(found.origin, ranks=origin.ranks)
         self._lost, self._joined = found.lost, found.joined
-        self.among_ranks = rank > 0 or any(int(name[:5]) != rank for name in place.writers())
 
     @property
     def rows_before(self) -> int:
@@ -48,10 +48,10 @@ class Writer:
         return sum(shard.meta.rows for shard in self.before)
 
     @property
-    def ended_before(self) -> bool:
-        """Whether the newest attempt of this rank before this one ended well; True where there is none."""
+    def ended_before(self) -> bool | None:
+        """Whether the newest attempt of this rank before this one ended well; None where there is none."""
         mine = [shard for shard in self.before if shard.meta.rank == self._rank]
-        return not mine or mine[-1].meta.last
+        return mine[-1].meta.last if mine else None
 
     def commit(self, schema: Schema, tensors: Mapping[str, Chunks], rows: int, *, last: bool = False) -> None:
         """Write a shard in the background; waits for the one before it.
@@ -101,8 +101,8 @@ class Writer:
         if self._failure is not None:
             raise self._failure
 
-    def seal(self) -> None:
-        """Write the manifest anew from the shards, and end the writer.
+    def seal(self, *, idle: bool = False) -> None:
+        """Write the manifest anew from the shards, and end the writer; `idle` where it had nothing to write.
 
         Raises:
             WriteFailed: the manifest could not be replaced; the shards are committed all the same.
@@ -110,14 +110,13 @@ class Writer:
         self.wait()
         self._pool.shutdown()
         try:
-            if self.place.shard_paths():  # none yet, where peers are still at their first
+            self.place.end(idle=idle)
+            if all_ended(self.place):  # else the rank that is the last to end will do it
                 seal(self.place, recording=self.recording, lost=self._lost)
         except (OSError, ReadFailed) as error:
             rows = self._committed_rows + self.rows_before
             raise WriteFailed.manifest(self.place.at(), rows, error) from error
-        finally:
-            self.place.end()
-        if self._last is None:
+        if self._last is None and not idle:
             self.place.leave()
 
     def abandon(self) -> None:
@@ -149,7 +148,3 @@ class Writer:
                 changed[field] = (was, now)
         if changed:
             raise RecordingError.choices_changed(changed)
-
-    def others(self) -> bool:
-        """Say whether other writers have a part in the recording."""
-        return bool(self.before) or any(name != self._name for name in self.place.writers())
