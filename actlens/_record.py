@@ -12,6 +12,7 @@ from actlens._capture import Forward, capture
 from actlens.batches import BatchReader, Inputs, ModelBatch, sample_count
 from actlens.budget import Budget
 from actlens.errors import ActlensError, ArgumentError, BatchError, BudgetExceeded, ColumnError, RowsError
+from actlens.fingerprint import weights_fingerprint
 from actlens.recorder import Recorder
 from actlens.recording import Recording
 from actlens.recording import open as open_recording
@@ -40,6 +41,7 @@ def record(  # noqa: PLR0913 - the whole main job in one call; all but three hav
     layers: Layers,
     columns: Iterable[str] = (),
     inputs: Inputs = None,
+    mask: str | None = None,
     sample: Sample = 1.0,
     seed: int = 0,
     dtype: str | None = None,
@@ -64,6 +66,8 @@ def record(  # noqa: PLR0913 - the whole main job in one call; all but three hav
             named "id" gives the samples' ids (0, 1, 2 … otherwise).
         inputs: of a dict, the key that goes to the model, or a list of keys passed by name; of a tuple, the
             number of items that go to the model.
+        mask: of texts and series, the item of a batch that says which positions count, e.g. "attention_mask":
+            a key of a dict, or one of `columns`. Only those positions are stored (see `Recorder.write`).
         sample: which samples to keep, as for `Recorder`: 0.1 keeps the same tenth in every run and framework.
         seed: of the sample.
         dtype: what floats are stored as, e.g. "float16".
@@ -90,18 +94,22 @@ def record(  # noqa: PLR0913 - the whole main job in one call; all but three hav
     if isinstance(batches, (str, bytes)) or not isinstance(batches, Iterable) or hasattr(batches, "shape"):
         raise BatchError.not_iterable(batches)
     forward = capture(model, layers, stop=stop)
-    reader = BatchReader(inputs, columns)
+    reader = BatchReader(inputs, columns, mask)
     options = {"sample": sample, "seed": seed, "dtype": dtype, "resume": resume, **writing}
     if isinstance(path, Recorder):
         given = [name for name, value in options.items() if not _is_default(name, value)]
         if given:
             raise ArgumentError.belongs_to_recorder(given)
+        path.describe(model=forward.model_name, layers=forward.selection.describe())
         _Run(forward, path, Budget(budget, path.path), step).through(model, batches, reader, progress)
         return path
     unknown = set(writing) - _WRITING
     if unknown:
         raise ArgumentError.unknown("record", unknown, sorted(_WRITING))
     with Recorder(path, **options) as rec:
+        # With a step, the weights are those of that step, and another time they are others.
+        weights = weights_fingerprint(forward.backend, model) if step is None else None
+        rec.describe(model=forward.model_name, weights=weights, layers=forward.selection.describe())
         _Run(forward, rec, Budget(budget, Path(path)), step).through(model, batches, reader, progress)
     return open_recording(path)
 
@@ -126,7 +134,6 @@ class _Run:
         self._columns = {} if step is None else {"step": step}
         self._under_way: Started | None = None
         self._checked = False
-        recorder.describe(model=forward.model_name, layers=forward.selection.describe())
 
     def through(self, model: Any, batches: Iterable[Any], reader: BatchReader, progress: bool) -> None:
         with (
@@ -155,7 +162,7 @@ class _Run:
         rows = {key: int(array.shape[0]) for key, array in acts.items() if len(array.shape)}
         if any(count != batch.rows for count in rows.values()):
             raise RowsError.not_the_batch(rows, batch.rows)
-        started = self._recorder.start(acts, **columns)
+        started = self._recorder.start(acts, (batch.mask, None), **columns)
         if not self._checked:
             self._check_budget(started, total)
         self._finish()

@@ -101,6 +101,7 @@ _CALLS: dict[str, tuple[int, dict[str, Any]]] = {  # member → positional argum
     "fetch": (1, {"rows": None}),
 }
 PROTOCOL = ("name", *_CALLS)
+OPTIONAL = ("weights",)
 
 
 def backend_of(thing: object) -> Backend:
@@ -148,7 +149,7 @@ def verified(module: Any, name: str) -> Backend:
     if missing:
         raise BadAdapter.missing(name, missing)
     exported = getattr(module, "__all__", PROTOCOL)
-    unknown = sorted(set(exported) - set(PROTOCOL))
+    unknown = sorted(set(exported) - {*PROTOCOL, *OPTIONAL})
     if unknown:
         raise BadAdapter.unknown(name, unknown, PROTOCOL)
     for member, (count, keywords) in _CALLS.items():

@@ -13,12 +13,13 @@ Inputs = str | int | Sequence[str] | None
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ModelBatch:
-    """One batch: the call of the model, the columns beside it, the number of samples."""
+    """One batch: the call of the model, the columns beside it, the samples, the positions that count."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     columns: dict[str, Any]
     rows: int
+    mask: Any = None
 
 
 class BatchReader:
@@ -26,11 +27,13 @@ class BatchReader:
 
     An array goes to the model. Of a tuple, the first item does (`inputs=2`: the first two), and `columns`
     names the rest. Of a dict, `inputs` names what goes to the model, one key as its argument or a
-    list of keys by name, and the rest become columns (those in `columns` only, where it is given).
+    list of keys by name, and the rest become columns (those in `columns` only, where it is given). `mask`
+    names the item that says which positions count; it is no column.
     """
 
-    def __init__(self, inputs: Inputs, columns: Iterable[str]) -> None:
+    def __init__(self, inputs: Inputs, columns: Iterable[str], mask: str | None = None) -> None:
         self._inputs = inputs
+        self._mask = mask
         self._columns = [columns] if isinstance(columns, str) else list(columns)
         for name in self._columns:
             if not isinstance(name, str):
@@ -51,7 +54,10 @@ class BatchReader:
         if self._columns and len(self._columns) != len(rest):
             raise ColumnError.names(self._columns, len(rest))
         columns = dict(zip(self._columns, rest, strict=False))
-        return ModelBatch(items[:count], {}, columns, _rows(items[0]))
+        if self._mask is not None and self._mask not in columns:
+            raise ColumnError.no_mask(self._mask, self._columns)
+        mask = columns.pop(self._mask) if self._mask is not None else None
+        return ModelBatch(items[:count], {}, columns, _rows(items[0]), mask)
 
     def _from_mapping(self, batch: Mapping[str, Any]) -> ModelBatch:
         if self._inputs is None:
@@ -59,15 +65,17 @@ class BatchReader:
         if isinstance(self._inputs, int):
             raise BatchError.bad_inputs(self._inputs)
         names = [self._inputs] if isinstance(self._inputs, str) else list(self._inputs)
-        missing = [name for name in [*names, *self._columns] if name not in batch]
+        wanted = [*names, *self._columns, *([] if self._mask is None else [self._mask])]
+        missing = [name for name in wanted if name not in batch]
         if missing:
             raise ColumnError.missing(missing, batch)
         rest = self._columns or [name for name in batch if name not in names]
-        columns = {name: batch[name] for name in rest}
+        columns = {name: batch[name] for name in rest if name != self._mask}
         rows = _rows(batch[names[0]])
+        mask = None if self._mask is None else batch[self._mask]
         if isinstance(self._inputs, str):
-            return ModelBatch((batch[self._inputs],), {}, columns, rows)
-        return ModelBatch((), {name: batch[name] for name in names}, columns, rows)
+            return ModelBatch((batch[self._inputs],), {}, columns, rows, mask)
+        return ModelBatch((), {name: batch[name] for name in names}, columns, rows, mask)
 
 
 def _rows(value: Any) -> int:

@@ -7,7 +7,6 @@ import threading
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from actlens.errors import RecordingError
@@ -18,10 +17,12 @@ from actlens.writing.host import fetch, narrowed
 from actlens.writing.ids import Sample, Sampler
 from actlens.writing.options import at_least, float_dtype, place_to_write, rank_of
 from actlens.writing.origin import framework_of, make_origin
-from actlens.writing.ragged import read_valid
+from actlens.writing.ragged import Positions, read_valid
 from actlens.writing.rows import Batch, Bookkeeping, Started, batch_of, read_batch
-from actlens.writing.schemas import join_schemas, row_bytes, schema_of
+from actlens.writing.schemas import Sizes, join_schemas, schema_of
 from actlens.writing.writer import Writer
+
+_NEVER_CLOSED = "was never closed: use it in a with block. Rows that were not committed are lost."
 
 
 class Recorder:
@@ -83,7 +84,7 @@ class Recorder:
         self._buffer: ShardBuffer | None = None
         self._choices: dict[str, Any] = {"sample": str(self._sampler), "seed": seed, "dtype": dtype}
         self._provenance: dict[str, Any] = {"ranks": self._ranks}
-        self._books = Bookkeeping()
+        self._books, self._sizes = Bookkeeping(), Sizes()
         place = place_to_write(path, durability)
         origin = make_origin(self._choices, self._provenance)
         self._writer = Writer(place, origin, rank=self._rank, resume=resume)
@@ -114,7 +115,7 @@ class Recorder:
 
         Args:
             acts: layer → array with the rows first, `(samples, …)`: of numpy or of a framework.
-            id: one integer or text for each row; 0, 1, 2 … over the whole recording where left out.
+            id: one integer or text for each row; 0, 1, 2 … over the recording where left out.
             mask: (samples, positions), true or 1 where a position counts, such as a tokenizer's
                 attention_mask: only those are stored, of the layers `(samples, positions, …)`. Or a dict
                 layer → its own mask.
@@ -127,21 +128,28 @@ class Recorder:
             WriteFailed: an earlier shard could not be written.
         """
         with self._lock:
-            return self.finish(self.start(acts, id=id, mask=mask, lengths=lengths, **columns))
+            return self.finish(self.start(acts, (mask, lengths), id=id, **columns))
 
-    def start(self, acts: Mapping[str, Any], /, **given: Any) -> Started:
+    def start(
+        self,
+        acts: Mapping[str, Any],
+        positions: Positions = (None, None),
+        /,
+        *,
+        id: Any = None,
+        **columns: Any,
+    ) -> Started:
         """Check a batch and start its copy to the host; `finish` adds it. Together they are `write`.
 
-        Between the two the model may run on: so `record()` hides the copy.
+        Between the two the model may run on: so `record()` hides the copy. `positions`: mask and lengths.
         """
         with self._lock:
             self._require_open()
-            mask, lengths = given.pop("mask", None), given.pop("lengths", None)
-            batch = read_batch(acts, id=given.pop("id", None), columns=given, first_id=self._seen)
+            batch = read_batch(acts, id=id, columns=columns, first_id=self._seen)
             if self._ranks > 1 and not batch.given_ids:
                 raise RecordingError.needs_ids(self._rank)
             batch = self._books.admitted(batch, self._sampler)
-            valid = read_valid(acts, mask=mask, lengths=lengths, rows=batch.rows, schema=self._schema)
+            valid = read_valid(acts, positions, batch.rows, schema=self._schema)
             schema = schema_of(acts, batch, valid, self._dtype)
             if self._schema is not None:
                 join_schemas(self._schema, schema)
@@ -151,7 +159,9 @@ class Recorder:
                 self._begin(acts, batch, self._schema or schema)
             self._books.note(batch)
             self._seen += batch.rows
-            return Started(batch, valid.of_rows(batch.kept), wait, first)
+            valid = valid.of_rows(batch.kept)
+            self._sizes.count(schema, valid, len(batch.kept))
+            return Started(batch, valid, wait, first)
 
     def finish(self, started: Started) -> int:
         """Wait for the copy of a batch and add its rows; give how many."""
@@ -175,6 +185,8 @@ class Recorder:
         with self._lock:
             self._books.forget(started.batch, first=started.first)
             self._seen -= started.batch.rows
+            if self._schema is not None:
+                self._sizes.count(self._schema, started.valid, len(started.batch.kept), sign=-1)
             if started.first:
                 self._schema, self._buffer = None, None
 
@@ -194,8 +206,8 @@ class Recorder:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row as stored; 0 before the first batch."""
-        return row_bytes(self._schema) if self._schema else 0
+        """Bytes of one row as stored, on average where rows are ragged; 0 before the first batch."""
+        return self._sizes.per_row
 
     @property
     def fraction(self) -> float:
@@ -210,11 +222,9 @@ class Recorder:
             self._writer.wait()
 
     def close(self) -> None:
-        """Commit what is left and seal the recording, once all ranks have ended.
+        """Commit what is left, and seal the recording once all ranks have ended.
 
-        Raises:
-            RecordingError: no row was kept; nothing is left at the path.
-            WriteFailed: the disk refused.
+        Raises: RecordingError where no row was kept, and nothing is left at the path; WriteFailed.
         """
         with self._lock:
             if not self._open:
@@ -242,9 +252,7 @@ class Recorder:
     def __enter__(self) -> Recorder:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.close()
         else:
@@ -252,16 +260,11 @@ class Recorder:
 
     def __del__(self) -> None:
         if getattr(self, "_open", False) and self._pid == os.getpid():
-            warnings.warn(
-                f"the recorder of {self.path} was never closed: use it in a with block. "
-                "Rows that were not committed are lost.",
-                ResourceWarning,
-                stacklevel=2,
-            )
+            warnings.warn(f"the recorder of {self.path} {_NEVER_CLOSED}", ResourceWarning, stacklevel=2)
             self.abandon()
 
     def describe(self, **provenance: Any) -> None:
-        """Say what is recorded: the model's class, its weights, the patterns; an error where it was others before."""
+        """Say what is recorded: model, weights, patterns; an error where the rows so far are of others."""
         self._writer.hold_to(provenance)
         self._provenance |= provenance
 
@@ -282,8 +285,7 @@ class Recorder:
         self._schema = schema
         self._buffer = ShardBuffer(schema, self._shard_bytes)
         self._provenance |= framework_of(acts) | {"ids": "given" if batch.given_ids else "numbered"}
-        if not self._writer.before:
-            self._writer.origin = make_origin(self._choices, self._provenance)
+        self._writer.tell(make_origin(self._choices, self._provenance))
 
     def _go_on(self, *, resume: bool) -> None:
         """Take over from the shards that are there: their schema, the choices made then, and their ids."""

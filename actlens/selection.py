@@ -17,6 +17,7 @@ import numpy as np
 
 from actlens.activations import Axes
 from actlens.errors import BadTransform, NoLayerMatches, SelectionError
+from actlens.fingerprint import function_fingerprint
 from actlens.keys import INPUT, indexed
 from actlens.transforms import EinopsTransform
 
@@ -220,7 +221,8 @@ def _transform(text: str, given: Any) -> Any:
 def _text_of(transform: Any) -> str | None:
     if transform is None or isinstance(transform, EinopsTransform):
         return None if transform is None else transform.pattern
-    return f"function {getattr(transform, '__qualname__', type(transform).__qualname__)}"
+    name = getattr(transform, "__qualname__", type(transform).__qualname__)
+    return f"function {name} ({function_fingerprint(transform)})"
 
 
 def _alias_hint(rule: Pattern, names: Mapping[str, Iterable[str]]) -> str:

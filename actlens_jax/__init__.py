@@ -15,8 +15,9 @@ from actlens_jax._host import fetch
 from actlens_jax._inference import inference
 from actlens_jax._layers import layers
 from actlens_jax._pytree import register
+from actlens_jax._weights import weights
 
-__all__ = ["capture", "fetch", "inference", "layers", "name", "version"]
+__all__ = ["capture", "fetch", "inference", "layers", "name", "version", "weights"]
 
 name: str = "flax"
 

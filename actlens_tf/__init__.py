@@ -13,8 +13,9 @@ from actlens_tf._framework import version
 from actlens_tf._host import fetch
 from actlens_tf._inference import inference
 from actlens_tf._layers import layers
+from actlens_tf._weights import weights
 
-__all__ = ["capture", "fetch", "inference", "layers", "name", "version"]
+__all__ = ["capture", "fetch", "inference", "layers", "name", "version", "weights"]
 
 name: str = "keras"
 

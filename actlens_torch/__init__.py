@@ -14,8 +14,9 @@ from actlens_torch._host import fetch
 from actlens_torch._inference import inference
 from actlens_torch._layers import layers
 from actlens_torch._pytree import register
+from actlens_torch._weights import weights
 
-__all__ = ["capture", "fetch", "inference", "layers", "name", "version"]
+__all__ = ["capture", "fetch", "inference", "layers", "name", "version", "weights"]
 
 name: str = "torch"
 

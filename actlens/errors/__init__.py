@@ -13,6 +13,7 @@
     ├── BadAdapter (TypeError)           an adapter that breaks the Backend protocol
     ├── InputError (ValueError)          what was handed in cannot be used
     │   ├── RowsError                    arrays that are not one batch of rows
+    │   │   └── MaskError                masks and lengths that do not fit the rows
     │   ├── IdError
     │   ├── ColumnError
     │   ├── BatchError                   what an iterable of batches yielded
@@ -45,6 +46,7 @@ from actlens.errors._capture import SelectionError as SelectionError
 from actlens.errors._capture import UncapturableValue as UncapturableValue
 from actlens.errors._capture import UnsupportedModel as UnsupportedModel
 from actlens.errors._drawing import PlotError as PlotError
+from actlens.errors._masks import MaskError as MaskError
 from actlens.errors._recording import BudgetExceeded as BudgetExceeded
 from actlens.errors._recording import CorruptRecording as CorruptRecording
 from actlens.errors._recording import NotFound as NotFound

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from actlens.activations import describe
-from actlens.errors import RowsError
+from actlens.errors import MaskError
 from actlens.format.schema import ACT, Schema
 from actlens.writing.host import Arrays, to_numpy
 
@@ -43,26 +43,29 @@ class Valid:
         }
 
 
-def read_valid(
-    acts: Mapping[str, Any], *, mask: Any, lengths: Any, rows: int, schema: Schema | None
-) -> Valid:
+Positions = tuple[Any, Any]
+"""`mask=` and `lengths=` as they were given; at most one of them is not None."""
+
+
+def read_valid(acts: Mapping[str, Any], positions: Positions, rows: int, *, schema: Schema | None) -> Valid:
     """Read `mask=` or `lengths=`: for all layers that have positions, or a dict layer → its own.
 
     Raises:
-        RowsError: neither booleans nor 0 and 1; other shapes than the layers'; a layer of which nothing tells
+        MaskError: neither booleans nor 0 and 1; other shapes than the layers'; a layer of which nothing tells
             whether its second axis is positions; none that is.
     """
+    mask, lengths = positions
     if mask is not None and lengths is not None:
-        raise RowsError.mask_and_lengths()
+        raise MaskError.mask_and_lengths()
     given, name = (lengths, "lengths") if mask is None else (mask, "mask")
     if given is None:
         if schema is not None and schema.indices:
-            raise RowsError.no_mask(next(layer.key for layer in schema.layers if layer.ragged))
+            raise MaskError.no_mask(next(layer.key for layer in schema.layers if layer.ragged))
         return Valid()
     if isinstance(given, Mapping):
         unknown = [key for key in given if key not in acts]
         if unknown or not given:
-            raise RowsError.mask_of_nothing(name, unknown, acts)
+            raise MaskError.mask_of_nothing(name, unknown, acts)
         masks = {key: _mask(value, name, rows, _sizes(acts, [key])) for key, value in given.items()}
         return Valid({key: ACT + key for key in given}, {ACT + key: one for key, one in masks.items()})
     values = _array(given, name, rows)
@@ -74,9 +77,9 @@ def _array(given: Any, name: str, rows: int) -> npt.NDArray[Any]:
     try:
         values = to_numpy(given)
     except (ValueError, OverflowError) as error:
-        raise RowsError.bad_mask(name, f"rows of different lengths ({error})", rows) from error
+        raise MaskError.bad_mask(name, f"rows of different lengths ({error})", rows) from error
     if values.ndim != (2 if name == "mask" else 1) or values.shape[0] != rows:
-        raise RowsError.bad_mask(name, f"an array of shape {values.shape}", rows)
+        raise MaskError.bad_mask(name, f"an array of shape {values.shape}", rows)
     return values
 
 
@@ -86,14 +89,14 @@ def _mask(given: Any, name: str, rows: int, sizes: Mapping[str, int]) -> npt.NDA
     size = values.shape[1] if name == "mask" else next(iter(sizes.values()))
     wrong = [key for key, other in sizes.items() if other != size]
     if wrong:
-        raise RowsError.mask_does_not_fit(name, wrong[0], size, sizes[wrong[0]])
+        raise MaskError.mask_does_not_fit(name, wrong[0], size, sizes[wrong[0]])
     if name == "mask":
         zeros_and_ones = values.dtype.kind in "biuf" and bool(((values == 0) | (values == 1)).all())
         if not zeros_and_ones:
-            raise RowsError.bad_mask(name, "values that are neither true and false nor 0 and 1", rows)
+            raise MaskError.bad_mask(name, "values that are neither true and false nor 0 and 1", rows)
         return values.astype(bool)
     if values.dtype.kind not in "iu" or (rows and not 0 <= int(values.min()) <= int(values.max()) <= size):
-        raise RowsError.bad_mask(name, f"numbers that are not whole or not from 0 to {size}", rows)
+        raise MaskError.bad_mask(name, f"numbers that are not whole or not from 0 to {size}", rows)
     return np.asarray(np.arange(size) < values.astype(np.int64)[:, None])
 
 
@@ -101,7 +104,7 @@ def _sizes(acts: Mapping[str, Any], keys: list[str]) -> dict[str, int]:
     shapes = {key: describe(acts[key])[0] for key in keys}
     flat = [key for key, shape in shapes.items() if len(shape) < 2]
     if flat:
-        raise RowsError.no_positions(flat[0], shapes[flat[0]])
+        raise MaskError.no_positions(flat[0], shapes[flat[0]])
     return {key: shape[1] for key, shape in shapes.items()}
 
 
@@ -117,7 +120,7 @@ def _layers_with_positions(
     if schema is not None:  # decided once, for the whole recording
         shared = [layer.key for layer in schema.layers if layer.ragged == SHARED]
         if not shared:
-            raise RowsError.mask_only_now(name)
+            raise MaskError.mask_only_now(name)
         return shared
     named = {key: axes[1] for key, axes in getattr(acts, "axes", {}).items() if axes and len(axes) > 1}
     shapes = {key: describe(acts[key])[0] for key in acts}
@@ -129,8 +132,8 @@ def _layers_with_positions(
     unclear = [key for key in deep if shapes[key][1] != size]
     unclear += [key for key in nameless if len(shapes[key]) == 2 and shapes[key][1] == size]
     if unclear:
-        raise RowsError.unclear_positions(name, unclear[0], shapes[unclear[0]], size)
+        raise MaskError.unclear_positions(name, unclear[0], shapes[unclear[0]], size)
     keys = [key for key in acts if key in {*sure, *deep}]
     if not keys:
-        raise RowsError.mask_of_nothing(name, [], acts)
+        raise MaskError.mask_of_nothing(name, [], acts)
     return keys

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from actlens.activations import Activations, describe
-from actlens.errors import RecordingError, RowsError
+from actlens.errors import MaskError, RecordingError, RowsError
 from actlens.format import dtypes
 from actlens.format.schema import ACT, POSITION, SAMPLE, STRING, ColumnSpec, LayerSpec, Schema
 from actlens.writing.columns import spec_of
@@ -24,7 +24,7 @@ def schema_of(acts: Mapping[str, Any], batch: Batch, valid: Valid, dtype: np.dty
         RowsError: a dtype that cannot be stored; a column that ragged rows have of their own.
     """
     if valid.indices and {SAMPLE, POSITION} & set(batch.columns):
-        raise RowsError.reserved_columns(sorted({SAMPLE, POSITION} & set(batch.columns)))
+        raise MaskError.reserved_columns(sorted({SAMPLE, POSITION} & set(batch.columns)))
     layers = tuple(_layer_spec(acts, key, dtype, valid.indices.get(key, "")) for key in acts)
     columns = tuple(spec_of(name, column) for name, column in batch.columns.items())
     return Schema(layers=layers, columns=columns)
@@ -103,6 +103,25 @@ def _ragged_text(layer: LayerSpec) -> str:
 
 def _text(names: Any) -> str:
     return f"({', '.join(names)})"
+
+
+class Sizes:
+    """How many bytes a row takes on the disk: of ragged rows, on average so far."""
+
+    def __init__(self) -> None:
+        self._bytes = self._rows = 0
+
+    def count(self, schema: Schema, valid: Valid, rows: int, *, sign: int = 1) -> None:
+        """Count rows in, or out again."""
+        positions = {index: int(mask.sum()) for index, mask in valid.masks.items()}
+        ragged = (positions[layer.ragged] * position_bytes(layer) for layer in schema.layers if layer.ragged)
+        self._bytes += sign * (rows * row_bytes(schema) + sum(ragged))
+        self._rows += sign * rows
+
+    @property
+    def per_row(self) -> int:
+        """Bytes of one row; 0 before the first."""
+        return -(-self._bytes // self._rows) if self._rows else 0
 
 
 def position_bytes(layer: LayerSpec) -> int:

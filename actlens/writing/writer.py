@@ -128,6 +128,17 @@ class Writer:
         if self._last is None:
             self.place.leave()
 
+    def tell(self, origin: Origin) -> None:
+        """Say where the rows come from, before the first is committed; what was said before stays."""
+        if self.before:
+            origin = msgspec.structs.replace(self.origin, weights=origin.weights)
+        self.origin = origin
+
+    def _weights_before(self) -> str | None:
+        """Give the model's weights in this rank's rows so far; ranks may each hold a part of the model."""
+        mine = [shard.meta.origin for shard in self.before if shard.meta.rank == self._rank]
+        return mine[-1].weights if mine and mine[-1].ranks == self.origin.ranks else None
+
     def hold_to(self, choices: Mapping[str, Any]) -> None:
         """Refuse to go on with other choices than the recording was begun with.
 
@@ -136,9 +147,9 @@ class Writer:
         """
         changed: dict[str, tuple[Any, Any]] = {}
         for field, now in choices.items() if self._joined else ():
-            was = getattr(self.origin, field)
-            if was is None and field != "dtype":  # a plain Recorder knows no model
-                continue
+            was = self._weights_before() if field == "weights" else getattr(self.origin, field)
+            if (was is None or (field == "weights" and now is None)) and field != "dtype":
+                continue  # a plain Recorder knows no model
             if isinstance(was, dict) and isinstance(now, dict):
                 keys = [key for key in {**was, **now} if was.get(key, "absent") != now.get(key, "absent")]
                 changed |= {

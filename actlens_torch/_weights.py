@@ -1,0 +1,26 @@
+"""weights(): a few values of each parameter, by which two states of a model are told apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from actlens_torch._host import fetch
+
+_VALUES = 64
+
+
+def weights(model: nn.Module) -> list[npt.NDArray[Any]]:
+    """Give up to 64 values of each parameter and buffer, evenly spread; of a shard, its own."""
+    samples = {}
+    for number, value in enumerate([*model.parameters(), *model.buffers()]):
+        local = value.to_local() if hasattr(value, "to_local") else value
+        if local.is_meta or local.layout is not torch.strided:
+            continue
+        flat = local.detach().reshape(-1)
+        samples[str(number)] = flat[:: max(1, len(flat) // _VALUES)][:_VALUES]
+    return [np.asarray(array) for array in fetch(samples)().values()]
