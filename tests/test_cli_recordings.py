@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from cli_run import CommandLine
 
+from actlens.recorder import Recorder
 from actlens.reduce import Embedding
 
 
@@ -160,3 +161,28 @@ def test_a_missing_package_names_the_extra(cli, run, out, monkeypatch):
     done = cli("reduce", run, "fc", "--method", "umap", "--where", "step=0", "--out", out)
     assert done.code == 1
     assert "umap-learn" in done.err
+
+
+@pytest.fixture
+def ragged(tmp_path):
+    with Recorder(tmp_path / "ragged") as rec:
+        values = np.random.default_rng(0).normal(size=(6, 5, 4)).astype("f4")
+        rec.write({"h": values}, lengths=[5, 1, 3, 2, 4, 5], label=list("aabbcc"))
+    return tmp_path / "ragged"
+
+
+def test_ragged_rows(cli, ragged, out, tmp_path):
+    done = cli("reduce", ragged, "h", "--method", "pca", "--tokens", "--out", out)
+    assert "20 samples × 2 · columns: sample, position, label" in done.out
+    done = cli("reduce", ragged, "h", "--method", "pca", "--mean", "--force", "--out", out)
+    assert "6 samples × 2" in done.out
+    text = cli.refused("reduce", ragged, "h", "--method", "pca", "--out", tmp_path / "y.safetensors")
+    assert "has a different number of positions (axis 'token') in each sample: --tokens" in text
+    picture = tmp_path / "h.png"
+    text = cli.refused("plot", "heatmap", ragged, "h", "--tokens", "--mean", "--out", picture)
+    assert "--mean and --tokens exclude each other" in text
+    done = cli("plot", "heatmap", ragged, "h", "--tokens", "--color", "label", "--out", picture)
+    assert (done.code, picture.exists()) == (0, True)
+    text = cli.refused("plot", "feature-maps", ragged, "h", "--out", tmp_path / "f.png")
+    assert "--tokens takes every position as a row" in text
+    assert "6×3×4" in cli("info", ragged).out

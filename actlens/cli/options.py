@@ -19,6 +19,9 @@ Where = Annotated[
 ]
 Flatten = Annotated[bool, typer.Option("--flatten", help="Make every value of a sample a feature.")]
 Mean = Annotated[bool, typer.Option("--mean", help="Average the positions (height, width, token …).")]
+Tokens = Annotated[
+    bool, typer.Option("--tokens", help="Of rows of different lengths: every position a row of its own.")
+]
 EmbeddingFile = Annotated[
     Path, typer.Argument(metavar="EMBEDDING", help="A file that `actlens reduce` or Embedding.save wrote.")
 ]

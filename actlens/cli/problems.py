@@ -42,6 +42,14 @@ class Misuse(InputError):
         )
 
     @classmethod
+    def ragged(cls, layer: str, axis: str) -> Misuse:
+        """A layer of rows of different lengths, and no word what to make of them."""
+        return cls(
+            f"layer {layer!r} has a different number of positions (axis {axis!r}) in each sample: "
+            "--tokens takes every position as a row, --mean averages those of each sample."
+        )
+
+    @classmethod
     def no_module(cls, name: str, folder: object) -> Misuse:
         """Not installed, and not here."""
         return cls(

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from actlens.cli.options import Flatten, Force, Layer, Mean, Run, Where
+from actlens.cli.options import Flatten, Force, Layer, Mean, Run, Tokens, Where
 from actlens.cli.output import check, writing
 from actlens.cli.problems import Misuse
 
@@ -34,6 +34,7 @@ def reduce(  # noqa: PLR0913 - the options of a command
     where: Where = None,
     flatten: Flatten = False,
     mean: Mean = False,
+    tokens: Tokens = False,
     force: Force = False,
 ) -> None:
     """Reduce a layer to few dimensions. Writes an embedding, with the ids and columns of its rows."""
@@ -42,7 +43,7 @@ def reduce(  # noqa: PLR0913 - the options of a command
 
     check(out, _SUFFIXES, force=force)
     selected = recording(run, where)
-    activations = layer_of(selected, layer, flatten=flatten, mean=mean)
+    activations = layer_of(selected, layer, flatten=flatten, mean=mean, tokens=tokens)
     if activations.ndim > 2:
         raise Misuse.many_axes(layer, activations.axes)
     steps = selected.columns.get("step", ())

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from actlens.cli.problems import Misuse
 from actlens.layer_array import LayerArray
+from actlens.ragged_array import RaggedArray
 from actlens.recording import Recording
 from actlens.recording import open as open_recording
 
@@ -35,15 +36,30 @@ def recording(run: Path, where: list[str] | None) -> Recording:
     return found.sel(**wanted) if wanted else found
 
 
-def layer_of(run: Recording, name: str, *, flatten: bool, mean: bool) -> LayerArray:
-    """Give a layer, flattened or averaged if asked; a choice that a layer of two axes does not need."""
-    layer: LayerArray = run[name]
-    if flatten and mean:
-        raise Misuse.both("--flatten", "--mean")
+def layer_of(
+    run: Recording, name: str, *, flatten: bool = False, mean: bool = False, tokens: bool = False
+) -> LayerArray:
+    """Give a layer, flattened or averaged if asked; a choice that a layer of two axes does not need.
+
+    Raises:
+        Misuse: two choices at once; rows of different lengths, and neither their average nor their positions.
+    """
+    layer: LayerArray | RaggedArray = run[name]
+    chosen = [option for option, given in _choices(flatten, mean, tokens) if given]
+    if len(chosen) > 1:
+        raise Misuse.both(*chosen[:2])
+    if isinstance(layer, RaggedArray):
+        if not (mean or tokens):
+            raise Misuse.ragged(name, layer.axes[1])
+        layer = layer.tokens if tokens else layer.mean()
     if flatten and layer.ndim > 2:
         return layer.flatten()
     positions = _positions(layer.axes) if mean else []
     return layer.mean(*positions) if positions else layer
+
+
+def _choices(flatten: bool, mean: bool, tokens: bool) -> list[tuple[str, bool]]:
+    return [("--flatten", flatten), ("--mean", mean), ("--tokens", tokens)]
 
 
 def row_with_id(layer: LayerArray, given: str) -> int:

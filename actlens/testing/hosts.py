@@ -43,6 +43,23 @@ class HostTests(Models):
         for key, expected in self.expected().items():
             np.testing.assert_allclose(got[key], expected, rtol=self.tolerance, atol=self.tolerance)
 
+    # ------------------------------------------------------------------ weights, where the adapter has it
+
+    def test_weights_tell_two_states_of_a_model_apart(self) -> None:
+        """The same for the same numbers, others when one layer has changed; few values, whatever the size."""
+        if not hasattr(self.backend, "weights"):
+            pytest.skip("this adapter does not give weights")
+        given = self.weights()
+        one, same = (self._sampled(self.mlp(given)) for _ in range(2))
+        other = self._sampled(self.mlp({**given, "w2": given["w2"] + 1}))
+        assert one == same != other
+        assert one
+
+    def _sampled(self, model: object) -> list[bytes]:
+        samples = self.backend.weights(model)  # type: ignore[attr-defined]
+        assert all(isinstance(sample, np.ndarray) and sample.size <= 64 for sample in samples)
+        return [sample.tobytes() for sample in samples]
+
     # ------------------------------------------------------------------ fetch
 
     def values(self, dtype: str) -> Array:

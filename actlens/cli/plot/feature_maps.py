@@ -24,13 +24,13 @@ def feature_maps(
 ) -> None:
     """Draw the channels of a convolution. One sample, each channel a small image."""
     from actlens import plot
-    from actlens.cli.selecting import recording, row_with_id
+    from actlens.cli.selecting import layer_of, recording, row_with_id
     from actlens.demo.picture_file import new_figure
 
     check_picture(out, force=force)
     if row is not None and ident is not None:
         raise Misuse.both("--row", "--id")
-    activations = recording(run, where)[layer]
+    activations = layer_of(recording(run, where), layer)
     number = row_with_id(activations, ident) if ident is not None else row or 0
     side = 1.4 * max(4, min(channels, activations.shape[1])) ** 0.5 + 1.2
     maps = plot.feature_maps(activations, row=number, channels=channels, figure=new_figure(side + 1.2, side))

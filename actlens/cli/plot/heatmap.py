@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from actlens.cli.options import Color, Flatten, Force, Ident, Layer, Mean, PictureOut, Run, Where
+from actlens.cli.options import Color, Flatten, Force, Ident, Layer, Mean, PictureOut, Run, Tokens, Where
 from actlens.cli.plot.picture import check_picture, save
 from actlens.cli.plot.picture import rows as rows_of
 from actlens.cli.problems import Misuse
@@ -26,6 +26,7 @@ def heatmap(  # noqa: PLR0913 - the options of a command
     sort: Annotated[bool, typer.Option("--sort", help="Order the samples by --color.")] = False,
     flatten: Flatten = False,
     mean: Mean = False,
+    tokens: Tokens = False,
     force: Force = False,
 ) -> None:
     """Draw samples × units. With --rows N or --id, one sample of a layer of any shape."""
@@ -37,7 +38,8 @@ def heatmap(  # noqa: PLR0913 - the options of a command
     if rows is not None and ident is not None:
         raise Misuse.both("--rows", "--id")
     chosen = rows_of(rows) if rows is not None else None
-    activations = layer_of(recording(run, where), layer, flatten=flatten, mean=mean)
+    selected = recording(run, where)
+    activations = layer_of(selected, layer, flatten=flatten, mean=mean, tokens=tokens)
     if ident is not None:
         chosen = row_with_id(activations, ident)
     save(plot.heatmap(activations, rows=chosen, color=color, sort=sort, ax=new_axes(7.2, 5.4)), out)
