@@ -20,7 +20,7 @@ from actlens.tokens import mean_dtype
 if TYPE_CHECKING:
     from actlens.activations import Axes
 
-_CHUNK_BYTES = 32 << 20
+_CHUNK_BYTES = 16 << 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ class LayerArray:
         return array if dtype is None else array.astype(dtype)
 
     def chunks(self, rows: int | None = None) -> Iterator[npt.NDArray[Any]]:
-        """Read the layer from end to end, `rows` rows at a time (about 32 MiB where left out).
+        """Read the layer from end to end, `rows` rows at a time (about 16 MiB where left out).
 
         Every byte of a run of neighbouring rows is checked before it is given.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from actlens.errors import NotFound
 from actlens.format.dtypes import DTYPES
+from actlens.format.memory import empty
 from actlens.format.schema import ACT, LayerSpec
 from actlens.shard_set import Rows, ShardSet
 
@@ -79,7 +81,7 @@ class RowSource:
             mapped = self.shards.mapped(numbers[0], name, first - start, last - start)
             if mapped is not None:
                 return mapped
-        out = np.empty((max(0, last - first), *layer.shape), DTYPES[layer.dtype])
+        out = empty((max(0, last - first), *layer.shape), DTYPES[layer.dtype])
         for number in numbers:
             start, end = int(self._starts[number]), int(self._starts[number + 1])
             lo, hi = max(first, start), min(last, end)
@@ -95,15 +97,18 @@ class RowSource:
         return range(lo, int(np.searchsorted(self._starts, last, "left")))
 
     def _gather(self, layer: LayerSpec, rows: Rows, *, scan: bool) -> npt.NDArray[Any]:
-        """Read single rows: in the order of the disk, each once, then in the order asked for."""
-        unique, back = np.unique(rows, return_inverse=True)
-        out = np.empty((len(unique), *layer.shape), DTYPES[layer.dtype])
+        """Read single rows: in the order of the disk, each once, straight to where it is asked for."""
+        out = empty((len(rows), *layer.shape), DTYPES[layer.dtype])
+        unique, places, back = np.unique(rows, return_index=True, return_inverse=True)
         owners = np.searchsorted(self._starts, unique, "right") - 1
-        for number in np.unique(owners).tolist():
-            lo, hi = np.searchsorted(owners, [number, number + 1]).tolist()
+        borders = np.flatnonzero(np.diff(owners, prepend=-1, append=-1)).tolist()
+        for lo, hi in itertools.pairwise(borders):
+            number = int(owners[lo])
             local = unique[lo:hi] - self._starts[number]
-            self.shards.shard(number).gather(ACT + layer.key, local, out[lo:hi], scan=scan)
-        return out if len(unique) == len(rows) and (back == np.arange(len(rows))).all() else out[back]
+            self.shards.shard(number).gather(ACT + layer.key, local, out, places[lo:hi], scan=scan)
+        again = np.flatnonzero(places[back] != np.arange(len(rows)))
+        out[again] = out[places[back[again]]]
+        return out
 
 
 class Columns(Mapping[str, npt.NDArray[Any]]):

@@ -13,6 +13,8 @@ from actlens.errors import UncapturableValue
 
 Host = npt.NDArray[Any]
 
+_HELD_ONLY = {"float8_e4m3fnuz", "float8_e5m2fnuz"}  # TensorFlow has such tensors, and no gather for them
+
 
 def start(key: str, array: Any, rows: npt.NDArray[np.int64] | None) -> Callable[[], Host]:
     """Pick the rows on the device; the copy comes when it is waited for, since tensors do not change."""
@@ -29,6 +31,8 @@ def start(key: str, array: Any, rows: npt.NDArray[np.int64] | None) -> Callable[
     tensor = tf.convert_to_tensor(array)
     if tensor.dtype in {tf.variant, tf.resource}:
         raise UncapturableValue.of(key, f"a tensor of {tensor.dtype.name}", "Turn it into numbers first.")
+    if rows is not None and tensor.dtype.name in _HELD_ONLY:
+        return lambda: _numpy(key, tensor)[rows]
     picked = tensor if rows is None else tf.gather(tensor, rows)
     return lambda: _numpy(key, picked)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -29,8 +29,9 @@ class Blob(Protocol):
     def head(self) -> tuple[int, bytes]:
         """Give the size of the file, and its first 64 KiB, or all of it where it is shorter."""
 
-    def read(self, spans: Sequence[Span]) -> None:
-        """Fill every span.
+    def fill(self, spans: Iterable[Span]) -> Iterator[Span]:
+        """Fill span after span, and give each as soon as it is filled: it is then still in the processor's
+        cache.
 
         Raises:
             CorruptRecording: the file ends before.
@@ -52,16 +53,18 @@ class LocalBlob:
         with self._opened() as fd:
             return os.fstat(fd).st_size, os.pread(fd, HEAD, 0)
 
-    def read(self, spans: Sequence[Span]) -> None:
-        """Fill every span, in the order given."""
+    def fill(self, spans: Iterable[Span]) -> Iterator[Span]:
+        """Fill span after span, in the order given."""
         with self._opened() as fd:
-            for begin, view in spans:
-                done = os.preadv(fd, [view], begin)
+            for span in spans:
+                begin, view = span
+                done = os.preadv(fd, (view,), begin)
                 while done < len(view):
-                    count = os.preadv(fd, [view[done:]], begin + done)
+                    count = os.preadv(fd, (view[done:],), begin + done)
                     if count == 0:
                         raise CorruptRecording.cut_short(self.where)
                     done += count
+                yield span
 
     @contextmanager
     def _opened(self) -> Iterator[int]:

@@ -73,7 +73,13 @@ def committed(
             os.unlink(temporary)
         raise
     if durability == "fsync":
-        sync_folder(folder)
+        try:
+            sync_folder(folder)
+        except BaseException:  # not acknowledged: it must not be there either, unless it replaced another
+            if not replace:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(folder / name)
+            raise
 
 
 def replace_bytes(folder: Path, name: str, content: bytes, *, durability: Durability) -> None:

@@ -5,7 +5,7 @@ These digests find damage, not forgery.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,11 @@ def hex128(*parts: bytes | memoryview) -> str:
     >>> hex128(b"")
     '99aa06d3014798d86001c324468d497f'
     """
+    return hex128_of(parts)
+
+
+def hex128_of(parts: Iterable[bytes | memoryview]) -> str:
+    """Give xxh3-128 of parts that come one after the other, each hashed before the next is asked for."""
     state = xxhash.xxh3_128()
     for part in parts:
         state.update(part)
@@ -31,9 +36,14 @@ def block_count(size: int) -> int:
     return -(-size // BLOCK)
 
 
-def block_sum(block: bytes | memoryview) -> int:
-    """Give xxh3-64 of one block."""
-    return xxhash.xxh3_64_intdigest(block)
+def block_sum(*parts: bytes | memoryview) -> int:
+    """Give xxh3-64 of one block, in one part or more."""
+    if len(parts) == 1:
+        return xxhash.xxh3_64_intdigest(parts[0])
+    state = xxhash.xxh3_64()
+    for part in parts:
+        state.update(part)
+    return state.intdigest()
 
 
 def block_spans(begin: int, end: int) -> Iterator[tuple[int, int, int]]:

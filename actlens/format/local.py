@@ -12,7 +12,15 @@ from pathlib import Path
 
 from actlens.errors import CorruptRecording, ReadFailed
 from actlens.format.blob import LocalBlob
-from actlens.format.commit import Durability, OpenFile, committed, create_bytes, replace_bytes, sync_folder
+from actlens.format.commit import (
+    TEMPORARY,
+    Durability,
+    OpenFile,
+    committed,
+    create_bytes,
+    replace_bytes,
+    sync_folder,
+)
 from actlens.format.place import MANIFEST, SHARDS
 
 _WRITER = re.compile(r"(\d{5})-[0-9a-z-]{1,64}")
@@ -95,11 +103,11 @@ class LocalPlace:
         return self.folder / path
 
     def foreign(self) -> list[str]:
-        """Name what is no part of a recording: all, where there is neither manifest nor shards."""
+        """Name what is no part of a recording that has no manifest yet."""
         if not self.folder.is_dir():
             return ["a file"] if self.folder.exists() else []
         names = sorted(entry.name for entry in os.scandir(self.folder))
-        return [] if set(names) & {MANIFEST, SHARDS} else names
+        return [name for name in names if name != SHARDS and not name.startswith(TEMPORARY)]
 
     def join(self, writer: str) -> None:
         """Make the writer's folder, and all above it that is missing."""
@@ -109,8 +117,22 @@ class LocalPlace:
                 self._made.append(folder)
             if self._durability == "fsync":
                 sync_folder(folder.parent)
+        if self._durability == "fsync":
+            self._take_over_names()
         self._writer = self.folder / SHARDS / writer
         self._lock = _locked(self._writer)
+
+    def _take_over_names(self) -> None:
+        """Make names durable that a writer before us gave and was killed: what is gone on from stays."""
+        shards = self.folder / SHARDS
+        for folder in (
+            self.folder.absolute().parent,
+            self.folder,
+            shards,
+            *map(shards.joinpath, self.writers()),
+        ):
+            with contextlib.suppress(FileNotFoundError):  # of a peer that has left
+                sync_folder(folder)
 
     def alive(self, writer: str) -> bool:
         """Say whether a writer's program is running still; False where the file system has no locks."""

@@ -6,7 +6,7 @@ digest; of a part, the blocks that lie in it, and with "all" every block that it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,8 @@ import numpy.typing as npt
 from actlens.errors import CorruptRecording, UnsupportedFormat
 from actlens.format import header
 from actlens.format.blob import Blob, LocalBlob, Span
-from actlens.format.digests import BLOCK, block_count, block_spans, block_sum, hex128
+from actlens.format.digests import BLOCK, block_count, block_spans, block_sum, hex128, hex128_of
+from actlens.format.memory import empty
 from actlens.format.place import SHARDS
 from actlens.format.schema import (
     ACT,
@@ -50,7 +51,7 @@ class Shard:
         raw = bytearray(self._start)
         raw[: len(first)] = first[: self._start]
         if len(first) < self._start:
-            self._blob.read([(len(first), memoryview(raw)[len(first) :])])
+            _exhaust(self._blob.fill([(len(first), memoryview(raw)[len(first) :])]))
         self.digest, text, self.tensors = header.parse(bytes(raw), self.size, self.path)
         self.meta = _meta(text, self.path)
         if set(self.meta.digests) != set(self.tensors):
@@ -94,7 +95,7 @@ class Shard:
     def read(self, name: str) -> npt.NDArray[Any]:
         """Read a whole tensor into a new array."""
         tensor = self.tensors[name]
-        out = np.empty(tensor.shape, dtype=tensor.dtype)
+        out = empty(tensor.shape, tensor.dtype)
         self.read_into(name, 0, out)
         return out
 
@@ -105,7 +106,8 @@ class Shard:
         """
         tensor = self.tensors[name]
         view = out.reshape(-1).view(np.uint8).data
-        self._fill(tensor, [(tensor.begin + first * tensor.row_bytes, view)], scan=scan)
+        begin = tensor.begin + first * tensor.row_bytes
+        self._fill(tensor, begin, view, edges=scan or self._verify == "all")
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """Read a column: (rows,) values, text decoded."""
@@ -132,19 +134,65 @@ class Shard:
         return np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
 
     def gather(
-        self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[Any], *, scan: bool = False
+        self,
+        name: str,
+        rows: npt.NDArray[np.int64],
+        out: npt.NDArray[Any],
+        places: npt.NDArray[np.int64],
+        *,
+        scan: bool = False,
     ) -> None:
-        """Read single rows, given in ascending order, into `out`; neighbours in one read."""
-        if not len(rows):
-            return
+        """Read single rows, given in ascending order, into `out[places]`; neighbours are one run."""
         tensor = self.tensors[name]
-        view = out.reshape(-1).view(np.uint8).data
+        starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
+        lengths = np.diff(starts, append=len(rows))
+        loose = ~self._checkable(tensor, rows[starts], lengths, scan=scan)
+        single = np.repeat(loose, lengths)
+        self._read_rows(tensor, rows[single], out, places[single])
+        for start, length in zip(starts[~loose].tolist(), lengths[~loose].tolist(), strict=True):
+            spots = places[start : start + length]
+            if (np.diff(spots) == 1).all():
+                self.read_into(name, int(rows[start]), out[spots[0] : spots[-1] + 1], scan=scan)
+            else:
+                part = empty((length, *tensor.shape[1:]), tensor.dtype)
+                self.read_into(name, int(rows[start]), part, scan=scan)
+                out[spots] = part
+
+    def _checkable(
+        self,
+        tensor: header.Tensor,
+        first: npt.NDArray[np.int64],
+        lengths: npt.NDArray[np.int64],
+        *,
+        scan: bool,
+    ) -> npt.NDArray[np.bool_]:
+        """Say of runs of rows whether a digest covers a part of them; in most single rows no block lies."""
+        if self._verify == "none":
+            return np.zeros(len(first), bool)
+        if scan or self._verify == "all":
+            return np.ones(len(first), bool)
+        ends = (first + lengths) * tensor.row_bytes + tensor.begin
+        short = self.tensors[BLOCKS].begin if BLOCKS in self.tensors else 0
+        checkable: npt.NDArray[np.bool_] = lengths * tensor.row_bytes >= BLOCK
+        checkable |= (lengths == tensor.shape[0]) | (ends == short)
+        return checkable
+
+    def _read_rows(
+        self,
+        tensor: header.Tensor,
+        rows: npt.NDArray[np.int64],
+        out: npt.NDArray[Any],
+        places: npt.NDArray[np.int64],
+    ) -> None:
+        """Read rows one by one, unchecked: the loop does no more than it must."""
         size = tensor.row_bytes
-        first = np.concatenate([[0], np.flatnonzero(np.diff(rows) != 1) + 1])
-        begins = (tensor.begin + rows[first] * size).tolist()
-        edges = [*(first * size).tolist(), len(view)]
-        spans = [(begin, view[lo:hi]) for begin, lo, hi in zip(begins, edges[:-1], edges[1:], strict=True)]
-        self._fill(tensor, spans, scan=scan)
+        view = out.reshape(-1).view(np.uint8).data
+        begins = (self._start + tensor.begin + rows * size).tolist()
+        spans = (
+            (begin, view[to : to + size]) for begin, to in zip(begins, (places * size).tolist(), strict=True)
+        )
+        if len(rows) and size:
+            _exhaust(self._blob.fill(spans))
 
     def map(self, file: Path, name: str, first: int, last: int) -> npt.NDArray[Any]:
         """Give rows [first, last) as a read-only view of the mapped file; verified like a read."""
@@ -154,45 +202,52 @@ class Shard:
         mapped = np.memmap(file, np.uint8, "r", self._start + tensor.begin, (tensor.end - tensor.begin,))
         begin, end = first * tensor.row_bytes, last * tensor.row_bytes
         part = mapped[begin:end]
-        self._check(tensor, tensor.begin + begin, part.data, edges=self._verify == "all")
+        if self._verify != "none":
+            pieces = self._pieces(tensor.begin + begin, part.data)
+            self._check(tensor, tensor.begin + begin, part.data, pieces, edges=self._verify == "all")
         return np.asarray(part).view(tensor.dtype).reshape(last - first, *tensor.shape[1:])
 
-    def _fill(self, tensor: header.Tensor, spans: Sequence[Span], *, scan: bool) -> None:
-        """Read spans, whose offsets count from the start of the data, and check them."""
-        self._blob.read([(self._start + begin, view) for begin, view in spans if len(view)])
+    def _fill(self, tensor: header.Tensor, begin: int, view: memoryview, *, edges: bool) -> None:
+        """Read what begins at `begin` in the data, and check it block by block as it comes."""
         if self._verify == "none":
-            return
-        edges = scan or self._verify == "all"
-        end = self.tensors[BLOCKS].begin if BLOCKS in self.tensors else 0
-        for begin, view in spans:  # of most single rows nothing can be checked: no block lies in them
-            whole = len(view) == tensor.end - tensor.begin
-            if edges or whole or len(view) >= BLOCK or begin + len(view) == end:
-                self._check(tensor, begin, view, edges=edges)
+            _exhaust(self._blob.fill([(self._start + begin, view)] if len(view) else []))
+        else:
+            self._check(tensor, begin, view, self._blob.fill(self._pieces(begin, view)), edges=edges)
 
-    def _check(self, tensor: header.Tensor, begin: int, view: memoryview, *, edges: bool) -> None:
-        """Compare what was read with the digests that cover it."""
-        if self._verify == "none" or not len(view):
-            return
-        end = begin + len(view)
-        if (begin, end) == (tensor.begin, tensor.end):
-            if hex128(view) != self.meta.digests[tensor.name]:
+    def _pieces(self, begin: int, view: memoryview) -> Iterator[Span]:
+        """Cut memory at the borders of blocks; offsets are those in the file."""
+        for _, lo, hi in block_spans(begin, begin + len(view)):
+            yield self._start + lo, view[lo - begin : hi - begin]
+
+    def _check(
+        self, tensor: header.Tensor, begin: int, view: memoryview, pieces: Iterable[Span], *, edges: bool
+    ) -> None:
+        """Compare pieces with the digests that cover them, each as soon as it is there."""
+        if (begin, begin + len(view)) == (tensor.begin, tensor.end):
+            if hex128_of(piece for _, piece in pieces) != self.meta.digests[tensor.name]:
                 raise CorruptRecording.shard(
                     self.path, f"the data of {tensor.name!r} does not match its digest"
                 )
             return
         payload = self.tensors[BLOCKS].begin
-        for block, lo, hi in block_spans(begin, end):
-            whole_lo, whole_hi = block * BLOCK, min(payload, (block + 1) * BLOCK)
-            if (lo, hi) == (whole_lo, whole_hi):
-                self._check_block(block, view[lo - begin : hi - begin], tensor)
+        for offset, piece in pieces:
+            at = offset - self._start
+            first = at // BLOCK * BLOCK
+            before, after = at - first, min(payload, first + BLOCK) - (at + len(piece))
+            if before == after == 0:
+                self._check_block(at // BLOCK, tensor, piece)
             elif edges:
-                content = memoryview(bytearray(whole_hi - whole_lo))
-                self._blob.read([(self._start + whole_lo, content)])
-                content[lo - whole_lo : hi - whole_lo] = view[lo - begin : hi - begin]
-                self._check_block(block, content, tensor)
+                rest = self._rest(first, before), self._rest(at + len(piece), after)
+                self._check_block(at // BLOCK, tensor, rest[0], piece, rest[1])
 
-    def _check_block(self, block: int, content: memoryview, tensor: header.Tensor) -> None:
-        if block_sum(content) != int(self._sums[block]):
+    def _rest(self, begin: int, size: int) -> memoryview:
+        """Read the part of a block that only its check needs."""
+        view = empty((size,), np.dtype(np.uint8)).data
+        _exhaust(self._blob.fill([(self._start + begin, view)] if size else []))
+        return view
+
+    def _check_block(self, block: int, tensor: header.Tensor, *parts: memoryview) -> None:
+        if block_sum(*parts) != int(self._sums[block]):
             raise CorruptRecording.shard(
                 self.path, f"the data of {tensor.name!r} does not match its digest (block {block} of 1 MiB)"
             )
@@ -206,6 +261,11 @@ class Shard:
         if hex128(sums.view(np.uint8).data) != self.meta.digests[BLOCKS]:
             raise CorruptRecording.shard(self.path, "its block sums do not match their digest")
         return sums
+
+
+def _exhaust(spans: Iterator[Span]) -> None:
+    for _ in spans:
+        pass
 
 
 def _meta(text: str, path: object) -> ShardMeta:

@@ -67,14 +67,14 @@ def narrowed(array: npt.NDArray[Any], dtype: np.dtype[Any], layer: str) -> npt.N
     """
     if not is_floating(array.dtype) or array.dtype == dtype:
         return array
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # invalid: signalling NaNs, also where isfinite looks
         cast = array.astype(dtype)
-    if not np.isfinite(cast).all():
-        lost = np.isfinite(array) & ~np.isfinite(cast)
-        if lost.any():
-            limit = float(ml_dtypes.finfo(dtype).max)  # type: ignore[no-untyped-call]
-            largest = float(np.abs(array[lost].astype(np.float64)).max())
-            raise RecordingError.overflow(layer, dtype.name, largest, limit)
+        finite = np.isfinite(cast)
+        lost = None if finite.all() else np.isfinite(array) & ~finite
+    if lost is not None and lost.any():
+        limit = float(ml_dtypes.finfo(dtype).max)  # type: ignore[no-untyped-call]
+        largest = float(np.abs(array[lost].astype(np.float64)).max())
+        raise RecordingError.overflow(layer, dtype.name, largest, limit)
     return cast
 
 
