@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from actlens.errors import ArgumentError, NotFound
+from actlens.errors import ArgumentError, NotFound, ReadFailed
 from actlens.format.dtypes import DTYPES
 from actlens.format.schema import ID, LayerSpec
 from actlens.row_source import Columns, Source
 from actlens.shard_set import Rows
+from actlens.table import printable
 from actlens.tokens import mean_dtype
 
 if TYPE_CHECKING:
@@ -116,14 +117,25 @@ class LayerArray:
         mask = np.asarray(first)
         if mask.dtype == bool and mask.ndim != 1:
             return self._whole(item)
-        rows = np.arange(len(self))[first]  # numpy's own rules, and its errors
+        rows = self._positions(first)
         chunk = self._read(rows.reshape(-1))
         if not rest:
-            return chunk.reshape(*rows.shape, *chunk.shape[1:])
+            return chunk.reshape((*rows.shape, *chunk.shape[1:]))
         # The same kind of index again, so that numpy joins it with the others in its own way.
         again = np.arange(rows.size).reshape(rows.shape) if rows.ndim else 0
         picked: npt.NDArray[Any] = chunk[(again, *rest)]
         return picked
+
+    def _positions(self, first: Any) -> Rows:
+        """Give the numbers of rows that an index picks, by numpy's own rules and with its errors."""
+        if isinstance(first, (int, np.integer)) and not isinstance(first, (bool, np.bool_)):
+            np.broadcast_to(np.int8(0), len(self))[first]  # raises as an array of so many would
+            return np.array(int(first) % len(self))
+        try:
+            numbers: Rows = np.arange(len(self))[first]
+        except MemoryError as error:
+            raise ReadFailed.too_large(f"the row numbers of {self.name!r}", 8 * len(self)) from error
+        return numbers
 
     def _whole(self, item: Any) -> npt.NDArray[Any]:
         picked: npt.NDArray[Any] = np.asarray(self)[item]
@@ -175,7 +187,8 @@ class LayerArray:
 
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.shape))
-        return f"<LayerArray {self.name}: {shape} {self.dtype.name} ({', '.join(self.axes)})>"
+        axes = ", ".join(map(printable, self.axes))
+        return f"<LayerArray {printable(self.name)}: {shape} {self.dtype.name} ({axes})>"
 
     def _with(self, view: _View) -> LayerArray:
         return LayerArray(self._source, self._spec, self._rows, (*self._views, view))

@@ -16,6 +16,7 @@ from actlens.format.schema import ID, LayerSpec
 from actlens.layer_array import LayerArray
 from actlens.row_source import Columns, RowSource
 from actlens.shard_set import Rows, ShardSet
+from actlens.table import printable
 from actlens.tokens import PooledSource, TokenSource, mean_dtype, positions_of
 
 
@@ -184,6 +185,6 @@ class RaggedArray:
         features = "".join(f"×{size}" for size in self._spec.shape)
         low, high = int(self.lengths.min(initial=0)), int(self.lengths.max(initial=0))
         return (
-            f"<RaggedArray {self.name}: {len(self)}×({low} to {high}){features} {self.dtype.name} "
-            f"({', '.join(self.axes)})>"
+            f"<RaggedArray {printable(self.name)}: {len(self)}×({low} to {high}){features} {self.dtype.name} "
+            f"({', '.join(map(printable, self.axes))})>"
         )

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from actlens.errors import ArgumentError, NotFound, RecordingNotFound
+from actlens.errors import ArgumentError, NotFound, ReadFailed, RecordingNotFound
 from actlens.format.local import LocalPlace
+from actlens.format.memory import room_for
 from actlens.format.place import Place
 from actlens.format.reader import VERIFY, Verify
 from actlens.format.schema import ID, LayerSpec
@@ -19,6 +20,7 @@ from actlens.layer_array import LayerArray
 from actlens.ragged_array import RaggedArray
 from actlens.row_source import Columns, RowSource
 from actlens.shard_set import Rows, ShardSet
+from actlens.table import printable
 from actlens.writing.options import folder_path
 
 
@@ -59,8 +61,11 @@ def place_of(path: str | Path) -> Place:
     """
     folder = folder_path(path)
     place = LocalPlace(folder)
-    if not place.exists():
-        raise RecordingNotFound.of(folder, "it is a file" if folder.exists() else "it does not exist")
+    try:
+        if not place.exists():
+            raise RecordingNotFound.of(folder, "it is a file" if folder.exists() else "it does not exist")
+    except OSError as error:  # a name too long, a folder above it that may not be entered
+        raise ReadFailed.of(folder, error) from error
     return place
 
 
@@ -145,7 +150,8 @@ class Recording(Mapping[str, LayerArray | RaggedArray]):
         >>> actlens.open(rec.path).sel(label=7).rows
         2
         """
-        keep = np.ones(self.rows, bool)
+        keep = room_for(self.path, (self.rows,), np.dtype(bool))
+        keep[:] = True
         for name, wanted in values.items():
             keep &= _having(name, self.columns[name], wanted)
         if not keep.any():
@@ -161,9 +167,9 @@ class Recording(Mapping[str, LayerArray | RaggedArray]):
         return Recording(self._shards, picked if self._rows is None else self._rows[picked])
 
     def __repr__(self) -> str:
-        info = self.info
-        sealed = "" if info["sealed"] else ", not sealed"
-        return f"<Recording {self.path}: {self.rows} rows × {len(self)} layers ({', '.join(self)}){sealed}>"
+        sealed = "" if self.info["sealed"] else ", not sealed"
+        layers = f"{len(self)} layers ({', '.join(map(printable, self))})"
+        return f"<Recording {printable(self.path)}: {self.rows} rows × {layers}{sealed}>"
 
 
 def _having(name: str, column: npt.NDArray[Any], wanted: Any) -> npt.NDArray[np.bool_]:
@@ -185,7 +191,7 @@ def _equal(column: npt.NDArray[Any], value: Any) -> npt.NDArray[np.bool_]:
     if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0:
         value = value.item()
     kind = column.dtype.kind
-    if kind == "U":
+    if kind in "UT":
         fits = isinstance(value, str)
     elif kind in "iu":
         fits = isinstance(value, int) or (isinstance(value, float) and value.is_integer())

@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from actlens.errors import NotFound
 from actlens.format.dtypes import DTYPES
-from actlens.format.memory import empty
+from actlens.format.memory import room_for
 from actlens.format.schema import ACT, LayerSpec
 from actlens.shard_set import Rows, ShardSet
+from actlens.table import printable
 
 
 class Source(Protocol):
@@ -81,7 +82,9 @@ class RowSource:
             mapped = self.shards.mapped(numbers[0], name, first - start, last - start)
             if mapped is not None:
                 return mapped
-        out = empty((max(0, last - first), *layer.shape), DTYPES[layer.dtype])
+        for number in numbers:  # what the manifest says is held to the files before memory is taken for it
+            self.shards.shard(number)
+        out = room_for(self.shards.place.at(), (max(0, last - first), *layer.shape), DTYPES[layer.dtype])
         for number in numbers:
             start, end = int(self._starts[number]), int(self._starts[number + 1])
             lo, hi = max(first, start), min(last, end)
@@ -98,10 +101,12 @@ class RowSource:
 
     def _gather(self, layer: LayerSpec, rows: Rows, *, scan: bool) -> npt.NDArray[Any]:
         """Read single rows: in the order of the disk, each once, straight to where it is asked for."""
-        out = empty((len(rows), *layer.shape), DTYPES[layer.dtype])
         unique, places, back = np.unique(rows, return_index=True, return_inverse=True)
         owners = np.searchsorted(self._starts, unique, "right") - 1
         borders = np.flatnonzero(np.diff(owners, prepend=-1, append=-1)).tolist()
+        for lo in borders[:-1]:
+            self.shards.shard(int(owners[lo]))
+        out = room_for(self.shards.place.at(), (len(rows), *layer.shape), DTYPES[layer.dtype])
         for lo, hi in itertools.pairwise(borders):
             number = int(owners[lo])
             local = unique[lo:hi] - self._starts[number]
@@ -134,4 +139,4 @@ class Columns(Mapping[str, npt.NDArray[Any]]):
         return name in self._source.columns()
 
     def __repr__(self) -> str:
-        return f"<columns {', '.join(self)}>"
+        return f"<columns {', '.join(map(printable, self))}>"

@@ -15,8 +15,12 @@ from actlens.format.place import Place
 from actlens.format.reader import Shard, Verify
 from actlens.format.schema import Schema
 from actlens.format.stock import committed_paths, open_shards, taken_stock
+from actlens.format.text import joined
 
 Rows = npt.NDArray[np.int64]
+
+_MANY = 1 << 20  # rows; more are believed to a manifest only after a look at the sizes of the files
+_LEAST_ROW = 8  # bytes that a row has at least in its shard: its id, or the offset of it
 
 
 class ShardSet:
@@ -52,6 +56,8 @@ class ShardSet:
         if missing:
             raise CorruptRecording.missing_shards(place.at(), missing)
         if manifest is not None and manifest.schema and listed and listed == on_disk:
+            if manifest.rows > _MANY:
+                _check_claims(place, manifest)
             return cls(place, manifest, manifest.schema, mmap=mmap, verify=verify)
         if not on_disk:
             if manifest is None:
@@ -105,9 +111,10 @@ class ShardSet:
         if shard is None:
             entry = self.entries[number]
             shard = Shard(self.place.blob(entry.path), verify=self._verify)
-            now = index.entry(shard, entry.dropped)
-            if (now.digest, now.rows, now.positions) != (entry.digest, entry.rows, entry.positions):
+            if index.entry(shard, entry.dropped) != entry:
                 raise CorruptRecording.shard(shard.path, "it is not the shard that the manifest lists")
+            if shard.meta.recording != self._manifest.recording:
+                raise CorruptRecording.shard(shard.path, "it belongs to another recording")
             if shard.meta.schema != self.schema:
                 raise CorruptRecording.shard(shard.path, "its layers or columns differ from the recording's")
             self._shards[number] = shard
@@ -117,8 +124,7 @@ class ShardSet:
         """Give rows of one shard as a view of its file, where that was asked for."""
         if not self._mmap:
             return None
-        file = self.place.file(self.entries[number].path)
-        return None if file is None else self.shard(number).map(file, tensor, first, last)
+        return self.shard(number).map(tensor, first, last)
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """Read a column, all rows."""
@@ -142,7 +148,15 @@ class ShardSet:
         return self._columns[key]
 
 
+def _check_claims(place: Place, manifest: index.Manifest) -> None:
+    """Hold the rows that a manifest claims to the sizes of its files, without opening them."""
+    for entry in manifest.shards:
+        size = place.size(entry.path)
+        if size is not None and (size != entry.bytes or entry.rows > size // _LEAST_ROW):
+            raise CorruptRecording.shard(place.at(entry.path), "it is not the shard that the manifest lists")
+
+
 def _fixed(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    values = np.concatenate(parts)
+    values = joined(parts)
     values.flags.writeable = False
     return values

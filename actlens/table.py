@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from actlens.errors._base import printable
+
+__all__ = ["bytes_text", "printable", "text_table"]
+
 
 def text_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Align columns of text; an empty column is left out.
@@ -13,7 +17,7 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     1   x
     22  y
     """
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[printable(cell) for cell in row] for row in rows]
     used = [i for i in range(len(header)) if not cells or any(row[i] for row in cells)]
     lines = [[row[i] for i in used] for row in [list(header), *cells]]
     widths = [max(len(line[i]) for line in lines) for i in range(len(used))]

@@ -35,6 +35,7 @@ from round_trip_arrays import (
 )
 
 import actlens
+from actlens.format.local import LocalPlace
 from actlens.format.reader import Shard
 from actlens.format.shard import write_shard
 
@@ -77,7 +78,9 @@ def test_chunks_of_a_shard_may_lie_in_any_layout(tmp_path, layout):
     meta = Shard(next(tmp_path.glob("r/shards/*/*.safetensors"))).meta
     arrays = {code: LAYOUTS[layout](values(code)) for code in CODES}
     chunks = {code: [array[:2], array[2:]] for code, array in arrays.items()}
-    shard = write_shard(tmp_path, meta, chunks, durability="rename").path
+    (tmp_path / "w/shards" / meta.writer).mkdir(parents=True)
+    place = LocalPlace(tmp_path / "w", "rename")
+    shard = place.at(write_shard(place, meta, chunks).path)
     for code, array in arrays.items():
         expected = picked(values(code), LAYOUTS[layout](positions()))
         assert by_the_library(shard, code, code, array.shape) == expected

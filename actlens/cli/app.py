@@ -74,7 +74,9 @@ def _run(args: list[str], *, debug: bool) -> int:
 def _failed(error: BaseException, text: str, code: int, *, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
-    typer.echo(f"actlens: {text}", err=True)
+    from actlens.table import printable
+
+    typer.echo(f"actlens: {printable(text)}", err=True)
     return code
 
 

@@ -51,14 +51,13 @@ def _sizes(layer: Any) -> tuple[int, ...]:
 
 
 def _headline(run: Recording) -> str:
-    from actlens.table import bytes_text
+    from actlens.table import bytes_text, printable
 
     about = run.info
     shards = "1 shard" if about["shards"] == 1 else f"{about['shards']} shards"
     end = "sealed" if about["sealed"] else "not sealed: still being written, or its writer was stopped"
-    return (
-        f"{run.path}: {run.rows:,} rows × {len(run)} layers, {bytes_text(about['bytes'])} in {shards}, {end}"
-    )
+    rows = f"{run.rows:,} rows × {len(run)} layers"
+    return f"{printable(run.path)}: {rows}, {bytes_text(about['bytes'])} in {shards}, {end}"
 
 
 def _origin(about: dict[str, Any]) -> list[tuple[str, str]]:
@@ -80,7 +79,7 @@ def _described(values: Any) -> tuple[str, str, str]:
     import numpy as np
 
     different = np.unique(values)
-    kind = "text" if values.dtype.kind == "U" else values.dtype.name
+    kind = "text" if values.dtype.kind in "UT" else values.dtype.name
     if len(different) <= _FEW:
         return kind, str(len(different)), ", ".join(map(str, different.tolist()))
     return kind, f"{len(different):,}", f"{different[0]} … {different[-1]}"

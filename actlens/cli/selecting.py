@@ -64,7 +64,7 @@ def _choices(flatten: bool, mean: bool, tokens: bool) -> list[tuple[str, bool]]:
 
 def row_with_id(layer: LayerArray, given: str) -> int:
     """Give the number of the one row with an id."""
-    rows = np.flatnonzero(layer.ids.astype(str) == given)
+    rows = np.flatnonzero(np.array([str(ident) == given for ident in layer.ids.tolist()], bool))
     if len(rows) == 0:
         raise Misuse.no_id(given)
     if len(rows) > 1:

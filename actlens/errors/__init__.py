@@ -47,9 +47,9 @@ from actlens.errors._capture import UncapturableValue as UncapturableValue
 from actlens.errors._capture import UnsupportedModel as UnsupportedModel
 from actlens.errors._drawing import PlotError as PlotError
 from actlens.errors._masks import MaskError as MaskError
+from actlens.errors._not_found import NotFound as NotFound
 from actlens.errors._recording import BudgetExceeded as BudgetExceeded
 from actlens.errors._recording import CorruptRecording as CorruptRecording
-from actlens.errors._recording import NotFound as NotFound
 from actlens.errors._recording import ReadFailed as ReadFailed
 from actlens.errors._recording import RecordingError as RecordingError
 from actlens.errors._recording import RecordingExists as RecordingExists

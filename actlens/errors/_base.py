@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 _SHOWN = 12
+_LONGEST = 500
 
 
 class ActlensError(Exception):
@@ -37,13 +38,37 @@ class MissingDependency(ActlensError, ImportError):
         )
 
 
+def printable(text: object) -> str:
+    r"""Show a text as a terminal may be given it: what has no shape of its own is written as an escape.
+
+    A name out of a file can hold sequences that clear a screen, move the cursor or turn what follows around.
+
+    >>> printable("ab\x1b[2J\n"), printable("größer")
+    ('ab\\x1b[2J\\n', 'größer')
+    """
+    whole = str(text)
+    if whole.isprintable():
+        return whole
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in whole)
+
+
+def brief(text: object) -> str:
+    """What was found in a file, cut where it is longer than a person reads.
+
+    >>> brief("short")
+    'short'
+    """
+    whole = printable(text)
+    return whole if len(whole) <= _LONGEST else f"{whole[:_LONGEST]}… ({len(whole):,} characters)"
+
+
 def listed(names: Iterable[object]) -> str:
     """Names for a message: in their order, and no more than a person reads.
 
     >>> listed(["fc1", "fc2"])
     'fc1, fc2'
     """
-    items = [str(name) for name in names]
+    items = [brief(name) for name in names]
     if not items:
         return "(none)"
     rest = len(items) - _SHOWN

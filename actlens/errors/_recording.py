@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from actlens.errors._base import ActlensError, InputError, listed
+from actlens.errors._base import ActlensError, InputError, brief, listed
 
 
 class BudgetExceeded(ActlensError):
@@ -131,7 +131,9 @@ class RecordingNotFound(RecordingError):
     @classmethod
     def of(cls, path: object, seen: str) -> RecordingNotFound:
         """What is there instead."""
-        return cls(f"no recording at {path}: {seen}. A recording is a folder with manifest.json and shards/.")
+        return cls(
+            f"no recording at {path}: {brief(seen)}. A recording is a folder with manifest.json and shards/."
+        )
 
     @classmethod
     def no_shards(cls, path: object) -> RecordingNotFound:
@@ -179,6 +181,13 @@ class ReadFailed(RecordingError):
             f"cannot read {path}: {_reason(cause)}. Mend the cause (permissions, a disk, a mount) and try again."
         )
 
+    @classmethod
+    def too_large(cls, path: object, size: int) -> ReadFailed:
+        """An array that memory does not hold."""
+        return cls(
+            f"cannot read {path} at once: that takes {size:,} bytes of memory. Read fewer rows: layer[a:b], layer.chunks()."
+        )
+
 
 class CorruptRecording(RecordingError):
     """Bytes that are not what was written."""
@@ -187,15 +196,22 @@ class CorruptRecording(RecordingError):
     def shard(cls, path: object, what: str) -> CorruptRecording:
         """A shard that breaks the format or its digests."""
         return cls(
-            f"{path} is damaged: {what}. Restore the file from a copy; the other shards are not affected."
+            f"{path} is damaged: {brief(what)}. Restore the file from a copy; the other shards are not affected."
         )
 
     @classmethod
     def manifest(cls, path: object, what: str) -> CorruptRecording:
         """A manifest that cannot be read."""
         return cls(
-            f"{path} cannot be read: {what}. The shards hold all data: move the manifest away, and open() "
+            f"{path} cannot be read: {brief(what)}. The shards hold all data: move the manifest away, and open() "
             "reads them without it."
+        )
+
+    @classmethod
+    def manifest_too_large(cls, path: object, size: int, most: int) -> CorruptRecording:
+        """A manifest that no shards account for."""
+        return cls.manifest(
+            path, f"it is {size} bytes long, and the shards beside it need no more than {most}"
         )
 
     @classmethod
@@ -210,6 +226,11 @@ class CorruptRecording(RecordingError):
     def cut_short(cls, path: object) -> CorruptRecording:
         """A file that ends in the middle of what it says it holds."""
         return cls.shard(path, "it ends before its data; it was cut short")
+
+    @classmethod
+    def replaced(cls, path: object) -> CorruptRecording:
+        """Another file of the same name."""
+        return cls.shard(path, "another file took its place after it was opened")
 
     @classmethod
     def numbered_ranks(cls, path: object, ranks: Iterable[int]) -> CorruptRecording:
@@ -227,7 +248,7 @@ class UnsupportedFormat(RecordingError):
     def version(cls, path: object, found: object, known: object) -> UnsupportedFormat:
         """A major version that this program does not know."""
         return cls(
-            f"{path} has format version {found}; this actlens reads {known}. Upgrade: pip install -U actlens"
+            f"{path} has format version {brief(found)}; this actlens reads {known}. Upgrade: pip install -U actlens"
         )
 
     @classmethod
@@ -236,62 +257,6 @@ class UnsupportedFormat(RecordingError):
         return cls(
             f"{path} requires {listed(names)}, which this actlens does not know. Upgrade: pip install -U actlens"
         )
-
-
-class NotFound(ActlensError, KeyError):
-    """No such layer, column, step or id."""
-
-    @classmethod
-    def layer(cls, key: str, names: Iterable[str]) -> NotFound:
-        """Give the layers that there are."""
-        return cls(f"no layer {key!r} in this recording. Its layers: {listed(names)}.")
-
-    @classmethod
-    def column(cls, name: str, names: Iterable[str]) -> NotFound:
-        """Give the columns that there are."""
-        return cls(f"no column {name!r} in this recording. Its columns: {listed(names)}.")
-
-    @classmethod
-    def row(cls, layer: str, number: object, rows: int) -> NotFound:
-        """A row number out of range, or none."""
-        return cls(f"layer {layer!r} has no row {number!r}. It has {rows} rows, 0 to {rows - 1}.")
-
-    @classmethod
-    def value(cls, column: str, wanted: object, values: Iterable[object]) -> NotFound:
-        """Nothing has this value."""
-        return cls(f"no row has {column}={wanted!r}. Values of {column!r}: {listed(values)}.")
-
-    @classmethod
-    def together(cls, values: Mapping[str, object]) -> NotFound:
-        """Each value is there, or none was asked for; no row has them all."""
-        wanted = listed(f"{name}={value!r}" for name, value in values.items())
-        return cls(
-            f"no row has {wanted} together: sel() would be empty. Ask for fewer conditions, or other values."
-        )
-
-    @classmethod
-    def axis(cls, layer: str, name: str, axes: Iterable[str]) -> NotFound:
-        """Give the axes that there are."""
-        return cls(f"layer {layer!r} has no axis {name!r} to average over. Its axes: {listed(axes)}.")
-
-    @classmethod
-    def ambiguous(cls, path: object, ident: object) -> NotFound:
-        """A join by id needs each id once."""
-        return cls(
-            f"id {ident!r} stands more than once in {path}, so rows cannot be joined by id. "
-            "Select one step first: run.sel(step=…)."
-        )
-
-    @classmethod
-    def no_shared_ids(cls, a: object, b: object) -> NotFound:
-        """Two recordings of different samples."""
-        return cls(
-            f"{a} and {b} have no id in common, so their rows cannot be joined. Record both with the same ids "
-            "(a column named 'id')."
-        )
-
-    def __str__(self) -> str:
-        return str(self.args[0])  # a KeyError would show the repr
 
 
 def _reason(cause: OSError) -> str:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from actlens.errors import CorruptRecording, ReadFailed
+from actlens.format import files
 
 Span = tuple[int, memoryview]
 """An offset in the file, and the memory that the bytes from there on are to fill."""
 
 HEAD = 1 << 16
 """How much is read at once of a file that nothing is known of: its header, nearly always."""
+
+_IDENTITY = 67
+"""Bytes from the start of a shard: the length of its header, and the digest of it."""
 
 
 class Blob(Protocol):
@@ -34,24 +39,32 @@ class Blob(Protocol):
         cache.
 
         Raises:
-            CorruptRecording: the file ends before.
+            CorruptRecording: the file ends before, or it is another than the one that head() saw.
             ReadFailed: it cannot be read.
         """
+
+    def map(self, begin: int, size: int) -> npt.NDArray[np.uint8] | None:
+        """Give a read-only view of the file itself, or None where it cannot be mapped."""
 
 
 class LocalBlob:
     """A file, opened for each read: a recording of 10,000 shards must not hold 10,000 descriptors.
 
-    Reads are pread(2): a file that was cut short under us is an error of a short read, never a SIGBUS.
+    Reads are pread(2): a file that was cut short under us is an error of a short read, never a SIGBUS. Its
+    first bytes, which hold the digest of the header, are looked at each time: another file may have taken its
+    name.
     """
 
     def __init__(self, path: Path) -> None:
         self.where = path
+        self._first = b""
 
     def head(self) -> tuple[int, bytes]:
         """Give the size, and the first 64 KiB."""
         with self._opened() as fd:
-            return os.fstat(fd).st_size, os.pread(fd, HEAD, 0)
+            first = files.read_at(fd, HEAD)
+            self._first = first[:_IDENTITY]
+            return os.fstat(fd).st_size, first
 
     def fill(self, spans: Iterable[Span]) -> Iterator[Span]:
         """Fill span after span, in the order given."""
@@ -66,20 +79,22 @@ class LocalBlob:
                     done += count
                 yield span
 
+    def map(self, begin: int, size: int) -> npt.NDArray[np.uint8] | None:
+        """Give a view of the file, if it is long enough now."""
+        with self._opened() as fd, open(fd, "rb", closefd=False) as file:
+            if os.fstat(fd).st_size < begin + size:
+                raise CorruptRecording.cut_short(self.where)
+            return np.memmap(file, np.uint8, "r", begin, (size,))
+
     @contextmanager
     def _opened(self) -> Iterator[int]:
         try:
-            # A pipe or a device in the place of a shard must not make us wait: hence O_NONBLOCK.
-            fd = os.open(self.where, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                raise CorruptRecording.shard(self.where, "it is a symbolic link, not a file") from error
-            raise ReadFailed.of(self.where, error) from error
-        try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise CorruptRecording.shard(self.where, "it is not a regular file")
-            yield fd
+            with files.opened(self.where) as fd:
+                first = os.pread(fd, len(self._first), 0)
+                if len(first) == len(self._first) and first != self._first:
+                    raise CorruptRecording.replaced(self.where)
+                yield fd
+        except files.NotAFile as error:
+            raise CorruptRecording.shard(self.where, str(error)) from error
         except OSError as error:
             raise ReadFailed.of(self.where, error) from error
-        finally:
-            os.close(fd)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from actlens.format.reader import Shard
 from actlens.format.schema import ID, STEP
+from actlens.format.text import joined
 
 Ranges = tuple[tuple[int, int], ...]
 
@@ -36,10 +37,10 @@ def repeated_rows(shards: Sequence[Shard]) -> dict[int, Ranges]:
 
 def _keys(shards: Sequence[Shard]) -> npt.NDArray[Any]:
     """Give one key a row: the id, or a number for each pair of step and id."""
-    ids = np.concatenate([shard.column(ID) for shard in shards])
+    ids = joined([shard.column(ID) for shard in shards])
     if all(column.name != STEP for column in shards[0].meta.schema.columns):
         return ids
-    steps = np.concatenate([shard.column(STEP) for shard in shards])
+    steps = joined([shard.column(STEP) for shard in shards])
     _, step = np.unique(steps, return_inverse=True)
     values, ident = np.unique(ids, return_inverse=True)
     return step * max(1, len(values)) + ident

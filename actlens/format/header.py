@@ -10,16 +10,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import struct
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from actlens.errors import CorruptRecording
+from actlens.format import strict_json
 from actlens.format.digests import hex128
 from actlens.format.dtypes import DTYPES
 from actlens.format.schema import BLOCKS
+from actlens.format.strict_json import Invalid
 
 ALIGNMENT = 4096
 MAX_HEADER = 16 << 20
@@ -31,6 +35,18 @@ MAX_SIZE = 1 << 48
 _OPENING = b'{"__metadata__":{"digest":"'
 _DIGEST = slice(8 + len(_OPENING), 8 + len(_OPENING) + 32)
 _ZEROS = b"0" * 32
+DIGEST_END = _DIGEST.stop
+
+_MAX_METADATA = 64  # entries of __metadata__; this version writes two
+_GROUP = 64  # tensors that are parsed at a time
+_SPACE = b" \t\n\r"
+# "++" and "*+" never go back, so that each of these takes one pass, whatever stands there.
+_GAP = rb"[ \t\n\r]*+"
+_TEXT = rb'"(?:[^"\\]++|\\.)*+"'
+_MEMBER = re.compile(_GAP.join((b"", rb",", _TEXT, rb":", _TEXT)), re.DOTALL)
+_END_OF_METADATA = re.compile(_GAP + rb"\}")
+_NAME = rb'"(?:[^"\\]|\\.){0,6144}+"'  # 1,024 bytes, each of them escaped
+_ENTRY = re.compile(_GAP.join((b"", rb",", _NAME, rb":", rb"\{[^{}]{0,4096}+\}")), re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,7 +98,8 @@ def encode(meta: str, tensors: Iterable[Tensor]) -> bytes:
 
 def header_digest(raw: bytes) -> str:
     """Give xxh3-128 of the header, its own digest read as zeros."""
-    return hex128(raw[: _DIGEST.start], _ZEROS, raw[_DIGEST.stop :])
+    view = memoryview(raw)
+    return hex128(view[: _DIGEST.start], _ZEROS, view[_DIGEST.stop :])
 
 
 def header_length(first: bytes, file_size: int, path: object) -> int:
@@ -100,52 +117,88 @@ def header_length(first: bytes, file_size: int, path: object) -> int:
 def parse(raw: bytes, file_size: int, path: object) -> tuple[str, str, dict[str, Tensor]]:
     """Give (digest, metadata JSON, tensors by name) of a header; refuse what breaks a limit or its digest."""
     digest = raw[_DIGEST].decode("ascii", "replace")
-    if not raw[8:].startswith(_OPENING):
+    if not raw.startswith(_OPENING, 8):
         raise CorruptRecording.shard(path, "it is not a shard of a recording (no actlens header)")
     if header_digest(raw) != digest:
         raise CorruptRecording.shard(path, "its header does not match its digest")
     try:
-        entries = json.loads(
-            raw[8:].decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constants
-        )
-        meta = entries.pop("__metadata__")["actlens"]
-        if len(entries) > MAX_TENSORS:
-            raise _Invalid(f"it has {len(entries)} tensors, more than {MAX_TENSORS}")
-        tensors = [_tensor(name, entry) for name, entry in entries.items()]
+        end, members = _end_of_metadata(raw)
+        tensors = _tensors(raw, end)
         _check_offsets(tensors, file_size - len(raw))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        return digest, _metadata(raw, end, members), {tensor.name: tensor for tensor in tensors}
+    except (ValueError, KeyError, TypeError, msgspec.MsgspecError) as error:
         raise CorruptRecording.shard(path, f"its header breaks the format: {error}") from error
-    return digest, meta, {tensor.name: tensor for tensor in tensors}
 
 
-class _Invalid(ValueError):
-    """A limit that is not kept."""
+def digest_in(first: bytes) -> str:
+    """Give the header digest that stands in a file's first `DIGEST_END` bytes."""
+    return first[_DIGEST].decode("ascii", "replace")
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    entries = dict(pairs)
-    if len(entries) != len(pairs):
-        raise _Invalid("a key stands twice")
-    return entries
+def _end_of_metadata(raw: bytes) -> tuple[int, int]:
+    """Give the offset after the object `__metadata__`, which must hold texts alone, and how many it holds."""
+    at, members = _DIGEST.stop + 1, 1
+    while (found := _MEMBER.match(raw, at)) is not None and members < _MAX_METADATA:
+        at, members = found.end(), members + 1
+    end = _END_OF_METADATA.match(raw, at)
+    if end is None or raw[_DIGEST.stop : _DIGEST.stop + 1] != b'"':
+        raise Invalid("__metadata__ holds something else than a few texts")
+    return end.end(), members
 
 
-def _no_constants(text: str) -> Any:
-    raise _Invalid(f"{text} is not JSON")
+def _metadata(raw: bytes, end: int, members: int) -> str:
+    """Give the text of the entry `actlens`."""
+    texts = memoryview(raw)[8 + len(_OPENING) - len(b'{"digest":"') : end]
+    entries = msgspec.json.decode(texts, type=dict[str, str])
+    if len(entries) != members:
+        raise Invalid("a key stands twice")
+    return entries["actlens"]
+
+
+def _tensors(raw: bytes, begin: int) -> list[Tensor]:
+    """Parse what follows the metadata: `,"name":{…}` again and again, then `}` and spaces."""
+    if raw.count(b'"dtype"', begin) > MAX_TENSORS:  # no name holds that: its quotes would be escaped
+        raise Invalid(f"it has more than {MAX_TENSORS} tensors")
+    tensors: dict[str, Tensor] = {}
+    at = begin
+    while (end := _end_of_group(raw, at)) > at:
+        comma = raw.index(b",", at)
+        group = strict_json.loads(b"{" + raw[comma + 1 : end] + b"}")
+        for name, entry in group.items():
+            if name in tensors or name == "__metadata__":
+                raise Invalid("a key stands twice")
+            tensors[name] = _tensor(name, entry)
+        at = end
+    if raw[at:].strip(_SPACE) != b"}":
+        raise Invalid(f"from byte {at} on, it is not JSON that describes tensors")
+    return list(tensors.values())
+
+
+def _end_of_group(raw: bytes, at: int) -> int:
+    """Give the end of the next few entries: parsed together they are quick, and never much memory."""
+    for _ in range(_GROUP):
+        found = _ENTRY.match(raw, at)
+        if found is None:
+            break
+        at = found.end()
+    return at
 
 
 def _tensor(name: str, entry: Mapping[str, Any]) -> Tensor:
     if len(name.encode()) > MAX_NAME or "\0" in name:
-        raise _Invalid("a tensor's name is too long or holds NUL")
-    code, shape = entry["dtype"], entry["shape"]
-    if code not in DTYPES:
-        raise _Invalid(f"{name!r} has the unknown dtype {code!r}")
-    begin, end = entry["data_offsets"]
+        raise Invalid("a tensor's name is too long or holds NUL")
+    code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(code, str) or code not in DTYPES:
+        raise Invalid(f"{name!r} has the unknown dtype {code!r}")
+    if not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
+        raise Invalid(f"{name!r} has a shape or offsets that are no list of numbers")
+    begin, end = offsets
     if not all(type(number) is int and 0 <= number <= MAX_SIZE for number in (*shape, begin, end)):
-        raise _Invalid(f"{name!r} has a size or offset out of range")
+        raise Invalid(f"{name!r} has a size or offset out of range")
     if len(shape) > MAX_NDIM or math.prod(size for size in shape if size) > MAX_SIZE:
-        raise _Invalid(f"{name!r} has an impossible shape")
+        raise Invalid(f"{name!r} has an impossible shape")
     if end - begin != math.prod(shape) * DTYPES[code].itemsize:
-        raise _Invalid(f"{name!r} has {end - begin} bytes, which do not fit its shape and dtype")
+        raise Invalid(f"{name!r} has {end - begin} bytes, which do not fit its shape and dtype")
     return Tensor(name, code, tuple(shape), begin, end)
 
 
@@ -153,7 +206,7 @@ def _check_offsets(tensors: list[Tensor], data_bytes: int) -> None:
     at = 0
     for tensor in sorted(tensors, key=lambda t: (t.begin, t.end)):
         if tensor.begin != at:
-            raise _Invalid(f"{tensor.name!r} starts at {tensor.begin}, not at {at}")
+            raise Invalid(f"{tensor.name!r} starts at {tensor.begin}, not at {at}")
         at = tensor.end
     if at != data_bytes:
-        raise _Invalid(f"its tensors end at {at}, the file has {data_bytes} bytes of data")
+        raise Invalid(f"its tensors end at {at}, the file has {data_bytes} bytes of data")

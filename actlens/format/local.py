@@ -6,11 +6,12 @@ import contextlib
 import fcntl
 import os
 import re
-import stat
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from actlens.errors import CorruptRecording, ReadFailed
+from actlens.format import files
 from actlens.format.blob import LocalBlob
 from actlens.format.commit import (
     TEMPORARY,
@@ -21,10 +22,10 @@ from actlens.format.commit import (
     replace_bytes,
     sync_folder,
 )
-from actlens.format.place import MANIFEST, SHARDS
+from actlens.format.place import FREE, MANIFEST, SHARDS
 
-_WRITER = re.compile(r"(\d{5})-[0-9a-z-]{1,64}")
-_SHARD = re.compile(r"\d{8}\.safetensors")
+_WRITER = re.compile(r"[0-9]{5}-[0-9a-z-]{1,64}")
+_SHARD = re.compile(r"[0-9]{8}\.safetensors")
 _IDLE = "idle"
 
 
@@ -46,22 +47,19 @@ class LocalPlace:
         """Say whether the folder is there."""
         return self.folder.is_dir()
 
-    def manifest(self, limit: int) -> bytes | None:
+    def manifest(self, limit: Callable[[], int]) -> bytes | None:
         """Read the manifest."""
         path = self.folder / MANIFEST
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with files.opened(path) as fd:
+                size = os.fstat(fd).st_size
+                if size > FREE and size > (most := limit()):
+                    raise CorruptRecording.manifest_too_large(path, size, most)
+                return files.read_at(fd, size)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except OSError as error:
-            if path.is_symlink():
-                raise CorruptRecording.manifest(path, "it is a symbolic link, not a file") from error
-            raise ReadFailed.of(path, error) from error
-        try:
-            with os.fdopen(fd, "rb") as file:
-                if not stat.S_ISREG(os.fstat(fd).st_mode):
-                    raise CorruptRecording.manifest(path, "it is not a regular file")
-                return file.read(limit + 1)
+        except files.NotAFile as error:
+            raise CorruptRecording.manifest(path, str(error)) from error
         except OSError as error:
             raise ReadFailed.of(path, error) from error
 
@@ -87,6 +85,8 @@ class LocalPlace:
         """List the writers' folders; links are none."""
         root = self.folder / SHARDS
         try:
+            if root.is_symlink():
+                return []
             with os.scandir(root) as entries:
                 return sorted(entry.name for entry in entries if _is_writer(entry))
         except (FileNotFoundError, NotADirectoryError):
@@ -98,9 +98,12 @@ class LocalPlace:
         """Give one shard."""
         return LocalBlob(self.folder / path)
 
-    def file(self, path: str) -> Path:
-        """Give its path, to be mapped."""
-        return self.folder / path
+    def size(self, path: str) -> int | None:
+        """Give its bytes."""
+        try:
+            return os.lstat(self.folder / path).st_size
+        except OSError as error:
+            raise ReadFailed.of(self.folder / path, error) from error
 
     def foreign(self) -> list[str]:
         """Name what is no part of a recording that has no manifest yet."""

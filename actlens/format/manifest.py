@@ -5,12 +5,18 @@ from __future__ import annotations
 import msgspec
 
 from actlens.errors import CorruptRecording, RecordingNotFound
+from actlens.format import strict_json
 from actlens.format.digests import hex128
-from actlens.format.place import MANIFEST, Place, WritablePlace
+from actlens.format.place import FREE, MANIFEST, Place, WritablePlace
 from actlens.format.reader import Shard, check_version
-from actlens.format.schema import VERSION, Count, Origin, Schema
+from actlens.format.schema import VERSION, Count, Origin, Schema, check_schema
 
 _MAX_BYTES = 256 << 20
+# A manifest describes the shards beside it. Up to so many bytes, and so much that it costs once parsed, none
+# is asked for; beyond, so much for each shard, and so many times the header of the first, which has the
+# schema.
+_PER_SHARD, _PER_HEADER = 1 << 10, 4
+_FREE_COST, _COST_PER_SHARD, _COST_PER_HEADER = 16 << 20, 2 << 10, 16
 _ZEROS = "0" * 32
 _OPENING = b'{\n "digest": "'
 _DIGEST = slice(len(_OPENING), len(_OPENING) + 32)
@@ -77,24 +83,41 @@ def claim(place: WritablePlace, manifest: Manifest) -> None:
 
 def load(place: Place) -> Manifest | None:
     """Read the manifest, or give None where there is none."""
-    content, where = place.manifest(_MAX_BYTES), place.at(MANIFEST)
+    content, where = place.manifest(lambda: _size_allowed(place)), place.at(MANIFEST)
     if content is None:
         return None
-    if len(content) > _MAX_BYTES:
-        raise CorruptRecording.manifest(where, f"it is larger than {_MAX_BYTES} bytes")
     if content.startswith(_OPENING) and content[_DIGEST] != _digest(content):
         raise CorruptRecording.manifest(where, "it does not match its digest: it was changed or damaged")
     try:
+        cost = strict_json.cost(content)
+        strict_json.check(content, cost if cost <= _FREE_COST else _cost_allowed(place))
         opening = msgspec.json.decode(content, type=_Opening)
         if opening.format != "actlens":
             raise RecordingNotFound.of(place.at(), f"its manifest.json is of the format {opening.format!r}")
         check_version(where, opening.version, opening.requires)
         manifest = msgspec.json.decode(content, type=Manifest)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        if manifest.schema is not None:
+            check_schema(manifest.schema)
+    except (msgspec.MsgspecError, ValueError) as error:
         raise CorruptRecording.manifest(where, str(error)) from error
     if not content.startswith(_OPENING) or manifest.rows != sum(shard.rows for shard in manifest.shards):
         raise CorruptRecording.manifest(where, "it has no digest, or its rows do not add up")
     return manifest
+
+
+def _size_allowed(place: Place) -> int:
+    paths = place.shard_paths() or []
+    return min(_MAX_BYTES, FREE + _PER_SHARD * len(paths) + _PER_HEADER * _first_header(place, paths))
+
+
+def _cost_allowed(place: Place) -> int:
+    paths = place.shard_paths() or []
+    return _FREE_COST + _COST_PER_SHARD * len(paths) + _COST_PER_HEADER * _first_header(place, paths)
+
+
+def _first_header(place: Place, paths: list[str]) -> int:
+    """Give the bytes of the first shard's header; the whole shard is held to the format for it."""
+    return Shard(place.blob(paths[0])).header_bytes if paths else 0
 
 
 def replace(place: WritablePlace, manifest: Manifest) -> None:
@@ -115,7 +138,7 @@ def entry(shard: Shard, dropped: tuple[tuple[int, int], ...] = ()) -> ShardEntry
 
 
 def _encode(manifest: Manifest) -> bytes:
-    content = msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
+    content = strict_json.ascii_only(msgspec.json.format(msgspec.json.encode(manifest), indent=1)) + b"\n"
     return content[: _DIGEST.start] + _digest(content) + content[_DIGEST.stop :]
 
 

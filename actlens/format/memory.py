@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from actlens.errors import ReadFailed
+
 _ALIGNMENT = 64
 
 
@@ -21,3 +23,15 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     raw = np.empty(size + _ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % _ALIGNMENT
     return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def room_for(what: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Make an empty array for what is read from a path.
+
+    Raises:
+        ReadFailed: memory does not hold it.
+    """
+    try:
+        return empty(shape, dtype)
+    except (MemoryError, ValueError) as error:
+        raise ReadFailed.too_large(what, math.prod(shape) * dtype.itemsize) from error

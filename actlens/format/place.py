@@ -5,14 +5,16 @@ The rest of the format asks for nothing but this, so that a recording is the sam
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from actlens.format.blob import Blob
 
 MANIFEST = "manifest.json"
+FREE = 4 << 20
+"""Bytes: a manifest up to here is read as it is."""
+
 SHARDS = "shards"
 
 
@@ -33,8 +35,8 @@ class Place(Protocol):
     def exists(self) -> bool:
         """Say whether there is anything."""
 
-    def manifest(self, limit: int) -> bytes | None:
-        """Give the bytes of the manifest, at most `limit` and one more; None where there is none."""
+    def manifest(self, limit: Callable[[], int]) -> bytes | None:
+        """Give the bytes of the manifest; None where there is none. One over 4 MiB must be within `limit`."""
 
     def shard_paths(self) -> list[str] | None:
         """List the committed shards, in the order of the rows; None where a place cannot be listed."""
@@ -42,8 +44,8 @@ class Place(Protocol):
     def blob(self, path: str) -> Blob:
         """Give one shard."""
 
-    def file(self, path: str) -> Path | None:
-        """Give a path that can be mapped into memory, or None."""
+    def size(self, path: str) -> int | None:
+        """Give the bytes of one shard without opening it; None where that is not known."""
 
 
 class WritablePlace(Place, Protocol):

@@ -16,13 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from actlens.errors import CorruptRecording, UnsupportedFormat
-from actlens.format import header
+from actlens.format import header, strict_json
 from actlens.format.blob import Blob, LocalBlob, Span
-from actlens.format.digests import BLOCK, block_count, block_spans, block_sum, hex128, hex128_of
-from actlens.format.memory import empty
+from actlens.format.digests import BLOCK, block_spans, block_sum, hex128, hex128_of
+from actlens.format.memory import empty, room_for
 from actlens.format.place import SHARDS
 from actlens.format.schema import (
-    ACT,
     BLOCKS,
     COL,
     IDX,
@@ -33,10 +32,14 @@ from actlens.format.schema import (
     ShardMeta,
     shard_name,
 )
+from actlens.format.tensors import check_tensors, position_count
 from actlens.format.text import decode_text
 
 Verify = Literal["stream", "all", "none"]
 VERIFY: tuple[Verify, ...] = ("stream", "all", "none")
+
+# What the metadata may cost once parsed (strict_json.cost): a shard of this version stays under the half.
+_COST, _COST_PER_TENSOR = 4 << 20, 8 << 10
 
 
 class Shard:
@@ -53,49 +56,33 @@ class Shard:
         if len(first) < self._start:
             _exhaust(self._blob.fill([(len(first), memoryview(raw)[len(first) :])]))
         self.digest, text, self.tensors = header.parse(bytes(raw), self.size, self.path)
-        self.meta = _meta(text, self.path)
+        self.meta = _meta(text, self.path, _COST + _COST_PER_TENSOR * len(self.tensors))
         if set(self.meta.digests) != set(self.tensors):
             raise CorruptRecording.shard(self.path, "its digests do not name its tensors")
-        self._check_schema()
+        check_tensors(self.meta, self.tensors, self.path)
 
     @property
     def name(self) -> str:
         """The path that the shard must have in its recording."""
         return f"{SHARDS}/{self.meta.writer}/{shard_name(self.meta.seq)}"
 
-    def _check_schema(self) -> None:
-        """Hold the tensors to the schema that the shard carries."""
-        rows, schema = self.meta.rows, self.meta.schema
-        wanted: dict[str, tuple[str, tuple[int, ...]]] = {
-            ACT + layer.key: (layer.dtype, (self.positions(layer.ragged), *layer.shape))
-            for layer in schema.layers
-        }
-        for index in schema.indices:
-            wanted[IDX + index] = ("I64", (rows + 1,))
-            if POS + index in self.tensors:
-                wanted[POS + index] = ("I64", (self.positions(index),))
-        for column in schema.columns:
-            if column.dtype == STRING:
-                wanted[IDX + COL + column.name] = ("I64", (rows + 1,))
-            else:
-                wanted[COL + column.name] = (column.dtype, (rows,))
-        for name, (code, shape) in wanted.items():
-            tensor = self.tensors.get(name)
-            if tensor is None or (tensor.code, tensor.shape) != (code, shape):
-                raise CorruptRecording.shard(self.path, f"{name!r} is not as its schema says")
+    @cached_property
+    def _texts(self) -> frozenset[str]:
+        return frozenset(column.name for column in self.meta.schema.columns if column.dtype == STRING)
+
+    @property
+    def header_bytes(self) -> int:
+        """Bytes before the data."""
+        return self._start
 
     def positions(self, index: str) -> int:
         """Give how many positions its rows have along an index; the rows themselves where it is ''."""
-        if not index:
-            return self.meta.rows
-        layer = next(layer for layer in self.meta.schema.layers if layer.ragged == index)
-        tensor = self.tensors.get(ACT + layer.key)
-        return tensor.shape[0] if tensor is not None and tensor.shape else 0
+        return position_count(self.meta, self.tensors, index)
 
     def read(self, name: str) -> npt.NDArray[Any]:
         """Read a whole tensor into a new array."""
         tensor = self.tensors[name]
-        out = empty(tensor.shape, tensor.dtype)
+        out = room_for(self.path, tensor.shape, tensor.dtype)
         self.read_into(name, 0, out)
         return out
 
@@ -112,7 +99,7 @@ class Shard:
     def column(self, name: str) -> npt.NDArray[Any]:
         """Read a column: (rows,) values, text decoded."""
         values = self.read(COL + name)
-        if IDX + COL + name not in self.tensors:
+        if name not in self._texts:
             return values
         try:
             return decode_text(values, self.read(IDX + COL + name))
@@ -172,7 +159,7 @@ class Shard:
         if scan or self._verify == "all":
             return np.ones(len(first), bool)
         ends = (first + lengths) * tensor.row_bytes + tensor.begin
-        short = self.tensors[BLOCKS].begin if BLOCKS in self.tensors else 0
+        short = self.tensors[BLOCKS].begin
         checkable: npt.NDArray[np.bool_] = lengths * tensor.row_bytes >= BLOCK
         checkable |= (lengths == tensor.shape[0]) | (ends == short)
         return checkable
@@ -194,12 +181,14 @@ class Shard:
         if len(rows) and size:
             _exhaust(self._blob.fill(spans))
 
-    def map(self, file: Path, name: str, first: int, last: int) -> npt.NDArray[Any]:
-        """Give rows [first, last) as a read-only view of the mapped file; verified like a read."""
+    def map(self, name: str, first: int, last: int) -> npt.NDArray[Any] | None:
+        """Give rows [first, last) as a view of the mapped file, verified like a read; None if it cannot."""
         tensor = self.tensors[name]
         if tensor.begin == tensor.end:
             return np.empty((last - first, *tensor.shape[1:]), dtype=tensor.dtype)
-        mapped = np.memmap(file, np.uint8, "r", self._start + tensor.begin, (tensor.end - tensor.begin,))
+        mapped = self._blob.map(self._start + tensor.begin, tensor.end - tensor.begin)
+        if mapped is None:
+            return None
         begin, end = first * tensor.row_bytes, last * tensor.row_bytes
         part = mapped[begin:end]
         if self._verify != "none":
@@ -254,9 +243,6 @@ class Shard:
 
     @cached_property
     def _sums(self) -> npt.NDArray[np.uint64]:
-        tensor = self.tensors[BLOCKS]
-        if tensor.code != "U64" or tensor.shape != (block_count(tensor.begin),):
-            raise CorruptRecording.shard(self.path, "its block sums do not cover its data")
         sums = self.read(BLOCKS)
         if hex128(sums.view(np.uint8).data) != self.meta.digests[BLOCKS]:
             raise CorruptRecording.shard(self.path, "its block sums do not match their digest")
@@ -268,12 +254,13 @@ def _exhaust(spans: Iterator[Span]) -> None:
         pass
 
 
-def _meta(text: str, path: object) -> ShardMeta:
+def _meta(text: str, path: object, budget: int) -> ShardMeta:
     try:
+        strict_json.check(text.encode(), budget)
         version = msgspec.json.decode(text, type=_Version)
         check_version(path, version.version, version.requires)
         return msgspec.json.decode(text, type=ShardMeta)
-    except (msgspec.MsgspecError, TypeError) as error:
+    except (msgspec.MsgspecError, strict_json.Invalid) as error:
         raise CorruptRecording.shard(path, f"its metadata breaks the format: {error}") from error
 
 

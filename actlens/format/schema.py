@@ -6,9 +6,13 @@ out-of-range number is an error of msgspec, which the callers turn into CorruptR
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
+
+from actlens.format.dtypes import DTYPES
 
 VERSION = (1, 1)
 RAGGED = "ragged"
@@ -17,6 +21,9 @@ STRING = "STRING"
 """The dtype of a text column: UTF-8 bytes in `col:<name>`, int64 offsets in `idx:col:<name>`."""
 
 ACT, COL, IDX, POS, BLOCKS = "act:", "col:", "idx:", "pos:", "sum:blocks"
+SHARED = "token"
+"""The index of layers that share one mask; a layer with a mask of its own has the index `act:<its key>`."""
+
 ID = "id"
 STEP = "step"
 SAMPLE, POSITION = "sample", "position"
@@ -105,6 +112,52 @@ class ShardMeta(msgspec.Struct, frozen=True, kw_only=True):
     def writer(self) -> str:
         """The name of the writer's folder."""
         return writer_name(self.rank, self.attempt)
+
+
+MAX_NAME = 900
+"""Bytes of a layer's key or a column's name."""
+
+_MAX_SIZE = 1 << 48
+_MAX_NDIM = 32
+
+
+def check_schema(schema: Schema) -> None:
+    """Hold a schema from a file to docs/format.md, 3.5 and 3.6.
+
+    Raises:
+        ValueError: what is wrong.
+    """
+    _check_names("layer", [layer.key for layer in schema.layers])
+    _check_names("column", [column.name for column in schema.columns])
+    for layer in schema.layers:
+        _check_layer(layer)
+    for column in schema.columns:
+        if column.dtype != STRING and column.dtype not in DTYPES:
+            raise ValueError(f"column {column.name!r} has the unknown dtype {column.dtype!r}")
+    ids = [column.dtype for column in schema.columns if column.name == ID]
+    if ids not in (["I64"], [STRING]):
+        raise ValueError("its schema has no column 'id' of integers or text")
+
+
+def _check_names(what: str, names: Sequence[str]) -> None:
+    for name in names:
+        if not 0 < len(name.encode()) <= MAX_NAME or "\0" in name:
+            raise ValueError(f"a {what} has a name that is empty, too long or holds NUL")
+    if len(set(names)) != len(names):
+        raise ValueError(f"its schema has a {what} twice")
+
+
+def _check_layer(layer: LayerSpec) -> None:
+    if layer.dtype not in DTYPES:
+        raise ValueError(f"layer {layer.key!r} has the unknown dtype {layer.dtype!r}")
+    sizes = [size for size in layer.shape if size]
+    possible = len(layer.shape) < _MAX_NDIM and all(0 < size <= _MAX_SIZE for size in sizes)
+    if not possible or math.prod(sizes) > _MAX_SIZE:
+        raise ValueError(f"layer {layer.key!r} has an impossible shape")
+    if len(layer.axes) != len(layer.shape) + (2 if layer.ragged else 1) or layer.axes[0] != "sample":
+        raise ValueError(f"layer {layer.key!r} has axes that do not fit its shape")
+    if layer.ragged not in {"", SHARED, ACT + layer.key}:
+        raise ValueError(f"layer {layer.key!r} has an index that is neither shared nor its own")
 
 
 def writer_name(rank: int, attempt: str) -> str:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from actlens.format import header
+from actlens.format import header, strict_json
 from actlens.format.digests import RunningDigests, block_count, block_spans, hex128
 from actlens.format.dtypes import code_of
 from actlens.format.place import SHARDS, Sink, WritablePlace
@@ -73,7 +73,7 @@ def _described(tensors: Mapping[str, Chunks]) -> Iterator[tuple[str, str, tuple[
 def _encode(meta: ShardMeta, digests: Mapping[str, str], tensors: Sequence[header.Tensor]) -> bytes:
     ordered = {tensor.name: digests[tensor.name] for tensor in tensors}
     filled = msgspec.structs.replace(meta, digests=ordered)
-    return header.encode(msgspec.json.encode(filled).decode(), tensors)
+    return header.encode(strict_json.ascii_only(msgspec.json.encode(filled)).decode(), tensors)
 
 
 def _write_tensor(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -16,6 +17,7 @@ from actlens.format.schema import shard_name
 
 _LISTINGS = 5
 _PAUSE = 0.02  # seconds
+_NAMED = 100  # missing shards of a writer: before a file called 99999999 they are a hundred million
 
 
 def committed_paths(place: Place, lost: Iterable[str] = ()) -> list[str] | None:
@@ -41,11 +43,14 @@ def committed_paths(place: Place, lost: Iterable[str] = ()) -> list[str] | None:
 
 
 def _gaps(paths: Sequence[str], lost: set[str]) -> list[str]:
-    missing = []
+    missing: list[str] = []
     for writer, group in groupby(paths, lambda path: path.rpartition("/")[0]):
         there = {int(path.rpartition("/")[2].partition(".")[0]) for path in group}
-        names = (f"{writer}/{shard_name(seq)}" for seq in range(max(there)) if seq not in there)
-        missing += [name for name in names if name not in lost]
+        expected = range(max(there) + 1)
+        if len(there) == len(expected):
+            continue
+        names = (f"{writer}/{shard_name(seq)}" for seq in expected if seq not in there)
+        missing += itertools.islice((name for name in names if name not in lost), _NAMED)
     return missing
 
 

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+_MOST_PADDING = 16 << 20
+"""Bytes: one text of a million letters would make a million short ones as large."""
+
 
 def encode_text(columns: Sequence[npt.NDArray[Any]]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Give UTF-8 bytes, and offsets (rows + 1,) from 0."""
@@ -17,14 +20,38 @@ def encode_text(columns: Sequence[npt.NDArray[Any]]) -> tuple[npt.NDArray[np.uin
     return np.frombuffer(b"".join(encoded), np.uint8), offsets
 
 
-def decode_text(raw: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.str_]:
-    """Undo `encode_text`.
+def decode_text(raw: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """Undo `encode_text`; where one text is far longer than the others, as numpy's StringDType.
 
     Raises:
         ValueError: offsets that do not fit the bytes, or bytes that are not UTF-8.
     """
-    if offsets[0] != 0 or offsets[-1] != len(raw) or (np.diff(offsets) < 0).any():
+    # Compared, not subtracted: a difference of two int64 may wrap around.
+    if offsets[0] != 0 or offsets[-1] != len(raw) or (offsets[1:] < offsets[:-1]).any():
         raise ValueError("the offsets of a text column do not fit its bytes")
     content = raw.tobytes()
+    if b"\0" in content:  # numpy would drop it at the end of a text
+        raise ValueError("a text holds NUL")
     texts = [content[a:b].decode() for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)]
-    return np.array(texts, dtype=str)
+    longest = max(map(len, texts), default=0)
+    return np.array(texts, dtype=_dtype_for(len(texts), longest, len(raw)))
+
+
+def joined(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Concatenate columns: of numbers, or of text as `decode_text` gave it."""
+    if parts[0].dtype.kind not in "UT":
+        return np.concatenate(parts)
+    rows = sum(len(part) for part in parts)
+    fixed = [part.dtype.itemsize // 4 for part in parts if part.dtype.kind == "U"]
+    dtype = _dtype_for(rows, max(fixed, default=0), sum(part.nbytes for part in parts))
+    if len(fixed) < len(parts):
+        dtype = np.dtypes.StringDType()
+    return np.concatenate([part.astype(dtype) for part in parts])
+
+
+def _dtype_for(rows: int, longest: int, content: int) -> np.dtype[Any]:
+    """Choose how numpy holds texts: all padded to the longest, unless that is far more than there is."""
+    padded = 4 * rows * longest
+    if padded > _MOST_PADDING and padded > 16 * content:
+        return np.dtypes.StringDType()
+    return np.dtype(f"U{max(1, longest)}")

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from actlens.errors import PlotError
 from actlens.plot.colors import NOT_FINITE, Classes, Scale
 from actlens.reduce.optional import need
+from actlens.table import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,13 +60,13 @@ def check_axes(ax: object, feature: str, *, flat: bool = True) -> None:
 
 def set_title(ax: Axes, text: str) -> None:
     """Set the title, wrapped; a $ in a layer's name is a $."""
-    ax.set_title(wrapped(text, 60), fontsize=LARGE, loc="left", parse_math=False)
+    ax.set_title(wrapped(drawable_text(text), 60), fontsize=LARGE, loc="left", parse_math=False)
 
 
 def set_labels(ax: Axes, x: str = "", y: str = "") -> None:
     """Label both axes, in the same size everywhere."""
-    ax.set_xlabel(x, fontsize=NORMAL, parse_math=False)
-    ax.set_ylabel(y, fontsize=NORMAL, parse_math=False)
+    ax.set_xlabel(wrapped(drawable_text(x), 70), fontsize=NORMAL, parse_math=False)
+    ax.set_ylabel(wrapped(drawable_text(y), 60), fontsize=NORMAL, parse_math=False)
     ax.tick_params(labelsize=SMALL)
 
 
@@ -91,10 +92,10 @@ def legend(ax: Axes, found: Classes, title: str, **place: Any) -> None:
     )
     for text, label in zip(drawn.get_texts(), found.labels, strict=True):
         text.set_parse_math(False)
-        text.set_text(label)
+        text.set_text(drawable_text(label))
     drawn.get_title().set_parse_math(False)
     drawn.get_title().set_fontsize(NORMAL)
-    drawn.set_title(wrapped(title, 32))
+    drawn.set_title(wrapped(drawable_text(title), 32))
 
 
 def room_for_legend(ax: Axes) -> None:
@@ -114,7 +115,7 @@ def colour_bar(mappable: Any, ax: Axes | Sequence[Axes], scale: Scale, name: str
     first = ax if not isinstance(ax, Sequence) else ax[0]
     pad = 0.02 if first.name != "3d" else 0.08  # past the label of the z axis
     bar: Any = first.figure.colorbar(mappable, ax=ax, extend=extend, shrink=0.9, aspect=30, pad=pad)
-    bar.set_label(scale.label(name), fontsize=NORMAL, parse_math=False)
+    bar.set_label(drawable_text(scale.label(name)), fontsize=NORMAL, parse_math=False)
     bar.ax.tick_params(labelsize=SMALL)
     bar.outline.set_visible(False)
     bar.solids.set_alpha(1.0)  # the marks may be translucent; their key is not
@@ -142,6 +143,11 @@ def image(
         # Sharp cells, while there are pixels for each; more are averaged rather than picked at random.
         interpolation="nearest" if max(values.shape) <= CELLS else "auto",
     )
+
+
+def drawable_text(text: str) -> str:
+    """Give a text without the characters that no font has; lines stay lines."""
+    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def wrapped(text: str, width: int) -> str:

@@ -183,4 +183,5 @@ def _name(ax: Any, text: str) -> None:
 
 
 def _suptitle(figure: Figure | SubFigure, text: str) -> None:
-    figure.suptitle(canvas.wrapped(text, 70), fontsize=canvas.LARGE, x=0.01, ha="left", parse_math=False)
+    shown = canvas.wrapped(canvas.drawable_text(text), 70)
+    figure.suptitle(shown, fontsize=canvas.LARGE, x=0.01, ha="left", parse_math=False)

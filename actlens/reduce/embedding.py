@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from actlens.errors import ReduceError
 from actlens.reduce.source import LayerLike
+from actlens.table import printable
 
 Array = npt.NDArray[Any]
 
@@ -92,7 +93,7 @@ class Embedding:
         columns = [name for name in self.columns if name != "id"]
         if columns:
             parts.append(f"columns: {', '.join(columns)}")
-        return f"Embedding({' · '.join(part for part in parts if part)})"
+        return f"Embedding({' · '.join(printable(part) for part in parts if part)})"
 
     @property
     def step(self) -> Any:

@@ -11,11 +11,8 @@ import numpy.typing as npt
 
 from actlens.activations import describe
 from actlens.errors import MaskError
-from actlens.format.schema import ACT, Schema
+from actlens.format.schema import ACT, SHARED, Schema
 from actlens.writing.host import Arrays, to_numpy
-
-SHARED = "token"
-"""The index of layers that share one mask; a layer with a mask of its own has the index `act:<its key>`."""
 
 _POSITIONS = {"token", "time"}  # axes that an adapter names so
 
