@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ from actlens.row_source import Columns, RowSource
 from actlens.shard_set import Rows, ShardSet
 from actlens.table import printable
 from actlens.writing.options import folder_path
+
+if TYPE_CHECKING:
+    from actlens.upkeep.report import Verification
 
 
 def open(path: str | Path, *, mmap: bool = False, verify: Verify = "stream") -> Recording:
@@ -165,6 +168,22 @@ class Recording(Mapping[str, LayerArray | RaggedArray]):
         if picked.ndim != 1:
             raise ArgumentError.rows(rows)
         return Recording(self._shards, picked if self._rows is None else self._rows[picked])
+
+    def verify(self) -> Verification:
+        """Read every byte of the recording, also of rows that are not selected; say what is damaged.
+
+        The same as `actlens.upkeep.verify(run.path)`.
+
+        >>> import actlens, tempfile, numpy as np
+        >>> with actlens.Recorder(tempfile.mkdtemp() + "/run") as rec:
+        ...     rec.write({"fc": np.eye(2)})
+        2
+        >>> actlens.open(rec.path).verify().ok
+        True
+        """
+        from actlens.upkeep.verifying import examine
+
+        return examine(self._shards.place).verification
 
     def __repr__(self) -> str:
         sealed = "" if self.info["sealed"] else ", not sealed"

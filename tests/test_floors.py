@@ -39,6 +39,7 @@ FLOOR = {  # room → floor; a room imports at its top level only from lower flo
     "row_source": 2.2,
     "layer_array": 2.3,
     "recording": 2.4,
+    "upkeep": 2.6,
     "reduce": 2,
     "plot": 3,
     "_record": 3,

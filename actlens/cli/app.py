@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from actlens.cli import demo, info, layers, plot, reduce
+from actlens.cli import copy, demo, gc, info, layers, merge, plot, reduce, repair, verify
 from actlens.cli.problems import blamed, exit_code
 from actlens.errors import ActlensError
 
@@ -30,6 +30,11 @@ app.command("info")(info.info)
 app.command("reduce")(reduce.reduce)
 app.add_typer(plot.app, name="plot")
 app.command("demo")(demo.demo)
+app.command("verify")(verify.verify)
+app.command("repair")(repair.repair)
+app.command("copy")(copy.copy)
+app.command("merge")(merge.merge)
+app.command("gc")(gc.gc)
 
 
 @app.callback(invoke_without_command=True)

@@ -22,42 +22,78 @@ def info(run: Run) -> None:
 
 
 def _text(run: Recording) -> str:
-    from actlens.activations import LayerInfo, layer_table
     from actlens.table import text_table
 
-    layers = {
-        key: LayerInfo(layer.type, _sizes(layer), layer.dtype.name, layer.axes) for key, layer in run.items()
-    }
-    origin = _origin(run.info)
+    about = _origin(run.info) + _stored(run)
     columns = [(name, *_described(values)) for name, values in run.columns.items()]
+    header = ["layer", "type", "shape", "dtype", "axes", "bytes/sample"]
     return "\n".join(
         [
             _headline(run),
             "",
-            text_table(origin[0], origin[1:]),
+            text_table(about[0], about[1:]),
             "",
-            layer_table(layers),
+            text_table(header, [(key, *_layer(layer)) for key, layer in run.items()]),
             "",
             text_table(["column", "dtype", "different", "values"], columns),
         ]
     )
 
 
-def _sizes(layer: Any) -> tuple[int, ...]:
-    """Give the shape; of ragged rows, the average number of positions stands for them."""
-    if layer.shape[1:2] != (None,):
-        return tuple(layer.shape)
-    return (layer.shape[0], round(float(layer.lengths.mean())) if len(layer) else 0, *layer.shape[2:])
+def _layer(layer: Any) -> tuple[str, str, str, str, str]:
+    """Describe a layer; of ragged rows, by the range of their lengths, and the bytes of an average one."""
+    from math import prod
+
+    from actlens.table import bytes_text
+
+    sizes, per_sample = [str(size) for size in layer.shape], layer.dtype.itemsize
+    if layer.shape[1:2] == (None,):
+        lengths = layer.lengths if len(layer) else [0]
+        low, high = min(lengths), max(lengths)
+        sizes[1] = str(low) if low == high else f"({low} to {high})"
+        per_sample *= sum(lengths) / len(lengths)
+    per_sample *= prod(size for size in layer.shape[1:] if size is not None)
+    return layer.type, "×".join(sizes), layer.dtype.name, " ".join(layer.axes), bytes_text(per_sample)
+
+
+def _stored(run: Recording) -> list[tuple[str, str]]:
+    """Say how it is stored: by how many writers, what they had twice, what was lost, what dead ones left."""
+    from actlens.format.local import LocalPlace
+    from actlens.table import bytes_text
+    from actlens.upkeep.surroundings import orphans
+
+    about = run.info
+    rows = [("writers", str(about["writers"]))]
+    if about["duplicates"]:
+        rows.append(("duplicates", f"{about['duplicates']:,} rows that an earlier writer has, left out"))
+    if about["lost"]:
+        rows.append(
+            (
+                "lost",
+                f"{_counted(len(about['lost']), 'shard')} given up by a repair: {', '.join(about['lost'])}",
+            )
+        )
+    left = orphans(LocalPlace(run.path))
+    if left:
+        size = bytes_text(sum(one.bytes for one in left))
+        rows.append(
+            ("orphans", f"{_counted(len(left), 'temporary file')} of dead writers, {size} (see: actlens gc)")
+        )
+    return rows
 
 
 def _headline(run: Recording) -> str:
     from actlens.table import bytes_text, printable
 
     about = run.info
-    shards = "1 shard" if about["shards"] == 1 else f"{about['shards']} shards"
+    shards = _counted(about["shards"], "shard")
     end = "sealed" if about["sealed"] else "not sealed: still being written, or its writer was stopped"
     rows = f"{run.rows:,} rows × {len(run)} layers"
     return f"{printable(run.path)}: {rows}, {bytes_text(about['bytes'])} in {shards}, {end}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"1 {what}" if count == 1 else f"{count} {what}s"
 
 
 def _origin(about: dict[str, Any]) -> list[tuple[str, str]]:

@@ -25,7 +25,8 @@
     │   ├── WriteFailed                  the disk said no; committed shards are safe
     │   ├── ReadFailed                   the file system refused a read
     │   ├── CorruptRecording             bytes are not what was written
-    │   └── UnsupportedFormat            written by a newer actlens
+    │   ├── UnsupportedFormat            written by a newer actlens
+    │   └── UpkeepError                  recordings that cannot be merged
     └── NotFound (KeyError)              no such layer, column, step or id in a recording
 
 Every message is built here, one constructor per situation, so that its wording is read once:
@@ -61,3 +62,5 @@ from actlens.errors._rows import BatchError as BatchError
 from actlens.errors._rows import ColumnError as ColumnError
 from actlens.errors._rows import IdError as IdError
 from actlens.errors._rows import RowsError as RowsError
+from actlens.errors._upkeep import UpkeepError as UpkeepError
+from actlens.errors._upkeep import what_was_seen as what_was_seen

@@ -47,6 +47,12 @@ class Blob(Protocol):
         """Give a read-only view of the file itself, or None where it cannot be mapped."""
 
 
+def read_spans(blob: Blob, spans: Iterable[Span]) -> None:
+    """Fill every span of a file."""
+    for _ in blob.fill(spans):
+        pass
+
+
 class LocalBlob:
     """A file, opened for each read: a recording of 10,000 shards must not hold 10,000 descriptors.
 

@@ -23,16 +23,21 @@ def repeated_rows(shards: Sequence[Shard]) -> dict[int, Ranges]:
     """
     if len({shard.meta.writer for shard in shards}) < 2:
         return {}
-    keys = _keys(shards)
-    _, first = np.unique(keys, return_index=True)
-    again = np.ones(len(keys), bool)
-    again[first] = False
+    first = first_rows(shards)
+    again = first != np.arange(len(first))
     starts = np.cumsum([0, *(shard.meta.rows for shard in shards)])
     return {
         n: _ranges(again[starts[n] : starts[n + 1]])
         for n in range(len(shards))
         if again[starts[n] : starts[n + 1]].any()
     }
+
+
+def first_rows(shards: Sequence[Shard]) -> npt.NDArray[np.int64]:
+    """Give for each row the number of the first row with its (step, id): its own, where it is the first."""
+    _, first, inverse = np.unique(_keys(shards), return_index=True, return_inverse=True)
+    rows: npt.NDArray[np.int64] = first[inverse]
+    return rows
 
 
 def _keys(shards: Sequence[Shard]) -> npt.NDArray[Any]:

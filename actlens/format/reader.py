@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from actlens.errors import CorruptRecording, UnsupportedFormat
 from actlens.format import header, strict_json
-from actlens.format.blob import Blob, LocalBlob, Span
+from actlens.format.blob import Blob, LocalBlob, Span, read_spans
 from actlens.format.digests import BLOCK, block_spans, block_sum, hex128, hex128_of
 from actlens.format.memory import empty, room_for
 from actlens.format.place import SHARDS
@@ -54,7 +54,7 @@ class Shard:
         raw = bytearray(self._start)
         raw[: len(first)] = first[: self._start]
         if len(first) < self._start:
-            _exhaust(self._blob.fill([(len(first), memoryview(raw)[len(first) :])]))
+            read_spans(self._blob, [(len(first), memoryview(raw)[len(first) :])])
         self.digest, text, self.tensors = header.parse(bytes(raw), self.size, self.path)
         self.meta = _meta(text, self.path, _COST + _COST_PER_TENSOR * len(self.tensors))
         if set(self.meta.digests) != set(self.tensors):
@@ -179,7 +179,7 @@ class Shard:
             (begin, view[to : to + size]) for begin, to in zip(begins, (places * size).tolist(), strict=True)
         )
         if len(rows) and size:
-            _exhaust(self._blob.fill(spans))
+            read_spans(self._blob, spans)
 
     def map(self, name: str, first: int, last: int) -> npt.NDArray[Any] | None:
         """Give rows [first, last) as a view of the mapped file, verified like a read; None if it cannot."""
@@ -199,7 +199,7 @@ class Shard:
     def _fill(self, tensor: header.Tensor, begin: int, view: memoryview, *, edges: bool) -> None:
         """Read what begins at `begin` in the data, and check it block by block as it comes."""
         if self._verify == "none":
-            _exhaust(self._blob.fill([(self._start + begin, view)] if len(view) else []))
+            read_spans(self._blob, [(self._start + begin, view)] if len(view) else [])
         else:
             self._check(tensor, begin, view, self._blob.fill(self._pieces(begin, view)), edges=edges)
 
@@ -232,7 +232,7 @@ class Shard:
     def _rest(self, begin: int, size: int) -> memoryview:
         """Read the part of a block that only its check needs."""
         view = empty((size,), np.dtype(np.uint8)).data
-        _exhaust(self._blob.fill([(self._start + begin, view)] if size else []))
+        read_spans(self._blob, [(self._start + begin, view)] if size else [])
         return view
 
     def _check_block(self, block: int, tensor: header.Tensor, *parts: memoryview) -> None:
@@ -247,11 +247,6 @@ class Shard:
         if hex128(sums.view(np.uint8).data) != self.meta.digests[BLOCKS]:
             raise CorruptRecording.shard(self.path, "its block sums do not match their digest")
         return sums
-
-
-def _exhaust(spans: Iterator[Span]) -> None:
-    for _ in spans:
-        pass
 
 
 def _meta(text: str, path: object, budget: int) -> ShardMeta:

@@ -17,7 +17,7 @@ from actlens.format.schema import shard_name
 
 _LISTINGS = 5
 _PAUSE = 0.02  # seconds
-_NAMED = 100  # missing shards of a writer: before a file called 99999999 they are a hundred million
+_NAMED = 1 << 16  # missing shards of a writer
 
 
 def committed_paths(place: Place, lost: Iterable[str] = ()) -> list[str] | None:
@@ -34,7 +34,7 @@ def committed_paths(place: Place, lost: Iterable[str] = ()) -> list[str] | None:
         paths = place.shard_paths()
         if paths is None:
             return None
-        missing = _gaps(paths, set(lost))
+        missing = gaps(paths, set(lost))
         if not missing:
             return paths
         if attempt + 1 < _LISTINGS:
@@ -42,7 +42,11 @@ def committed_paths(place: Place, lost: Iterable[str] = ()) -> list[str] | None:
     raise CorruptRecording.missing_shards(place.at(), missing)
 
 
-def _gaps(paths: Sequence[str], lost: set[str]) -> list[str]:
+def gaps(paths: Sequence[str], lost: set[str]) -> list[str]:
+    """Name the shards that must have been there before those that are, and are not among the lost.
+
+    Of each writer so many at most: before a file called 99999999 they are a hundred million.
+    """
     missing: list[str] = []
     for writer, group in groupby(paths, lambda path: path.rpartition("/")[0]):
         there = {int(path.rpartition("/")[2].partition(".")[0]) for path in group}

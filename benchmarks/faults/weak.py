@@ -101,7 +101,7 @@ def no_chain(stack: contextlib.ExitStack) -> None:
 
     for module in (stock, shard_set, claim):
         stack.enter_context(patch.object(module, "open_shards", as_they_come))
-    stack.enter_context(patch.object(stock, "_gaps", lambda *_args: []))
+    stack.enter_context(patch.object(stock, "gaps", lambda *_args: []))
 
 
 WEAK: dict[str, Callable[[contextlib.ExitStack], None]] = {

@@ -142,7 +142,7 @@ CASES = [
     Case("writer in foreign digits", _foreign_digits, ""),
     Case("writer copied to another rank", _copied_writer, "it was renamed"),
     Case("writer of another recording", _mixed, "belongs to another recording"),
-    Case("the hundred-millionth shard", _far_seq, "lacks shards .*and 99999988 more|and 99999987 more"),
+    Case("the hundred-millionth shard", _far_seq, "lacks shards .*and \\d+ more"),
     Case("2,000 other names", _many_names, ""),
     Case("300 empty shards", _many_empty_shards, "shorter than any shard"),
     Case("500 empty writers", _many_writers, ""),

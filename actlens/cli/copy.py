@@ -1,0 +1,20 @@
+"""`actlens copy`: a verified copy of a recording."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Source = Annotated[Path, typer.Argument(metavar="SOURCE", help="The folder of a recording.")]
+Target = Annotated[
+    Path, typer.Argument(metavar="TARGET", help="A path that does not exist yet, or an empty folder.")
+]
+
+
+def copy(source: Source, target: Target) -> None:
+    """Copy a recording, verified. The copy appears whole, or not at all."""
+    from actlens import upkeep
+
+    typer.echo(repr(upkeep.copy(source, target)))

@@ -1,0 +1,22 @@
+"""`actlens gc`: what writers left that died is cleared away."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from actlens.cli.options import Run
+
+
+def gc(
+    run: Run,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed.")] = False,
+    older_than: Annotated[
+        float, typer.Option("--older-than", metavar="HOURS", help="Leave alone what is younger.")
+    ] = 24.0,
+) -> None:
+    """Remove temporary files, and empty folders, of writers that died."""
+    from actlens import upkeep
+
+    typer.echo(str(upkeep.gc(run, older_than * 3600, dry_run=dry_run)))
