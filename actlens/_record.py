@@ -60,7 +60,8 @@ def record(  # noqa: PLR0913 - the whole main job in one call; all but three hav
     Args:
         model: a model of any supported framework.
         batches: any iterable of batches: arrays; tuples, whose first item goes to the model; or dicts.
-        path: a new folder; or an open Recorder, to record the same samples at every step of training.
+        path: a new folder, or an address as s3://bucket/run; or an open Recorder, to record the same samples
+            at every step of training.
         layers: as for `capture`: patterns, a dict pattern → transform, or a function of the path.
         columns: names for the other items of a tuple, in order; of a dict, which keys to store. A column
             named "id" gives the samples' ids (0, 1, 2 … otherwise).
@@ -110,7 +111,7 @@ def record(  # noqa: PLR0913 - the whole main job in one call; all but three hav
         # With a step, the weights are those of that step, and another time they are others.
         weights = weights_fingerprint(forward.backend, model) if step is None else None
         rec.describe(model=forward.model_name, weights=weights, layers=forward.selection.describe())
-        _Run(forward, rec, Budget(budget, Path(path)), step).through(model, batches, reader, progress)
+        _Run(forward, rec, Budget(budget, rec.path), step).through(model, batches, reader, progress)
     return open_recording(path)
 
 
@@ -138,7 +139,7 @@ class _Run:
     def through(self, model: Any, batches: Iterable[Any], reader: BatchReader, progress: bool) -> None:
         with (
             self._forward.backend.inference(model, self._forward) as forward,
-            _progress_bar(self._recorder.path.name, progress) as advance,
+            _progress_bar(str(self._recorder.path).rpartition("/")[2], progress) as advance,
         ):
             try:
                 for batch in batches:

@@ -32,9 +32,9 @@ def parse_bytes(budget: int | str) -> int:
 
 
 class Budget:
-    """A limit in bytes, or None; and always the free space of the disk."""
+    """A limit in bytes, or None; and always the free space of the disk, where the recording is on one."""
 
-    def __init__(self, limit: int | str | None, path: Path) -> None:
+    def __init__(self, limit: int | str | None, path: Path | str) -> None:
         self._limit = None if limit is None else parse_bytes(limit)
         self._path = path
 
@@ -47,14 +47,16 @@ class Budget:
         if rows is None:
             return
         need = int(row_bytes * rows * fraction)
-        free = shutil.disk_usage(_existing(self._path)).free
-        limits = [(free, f"{bytes_text(free)} are free on the disk")]
+        limits = []
+        if isinstance(self._path, Path):  # of an object store, nobody knows what is free
+            free = shutil.disk_usage(_existing(self._path)).free
+            limits.append((free, f"{bytes_text(free)} are free on the disk"))
         if self._limit is not None:
             limits.append((self._limit, f"budget= allows {bytes_text(self._limit)}"))
-        limit, text = min(limits)
-        if need > limit:
-            share = limit / need * fraction
-            raise BudgetExceeded.of(bytes_text(need), text, bytes_text(row_bytes), _remedies(share))
+        for limit, text in sorted(limits)[:1]:
+            if need > limit:
+                share = limit / need * fraction
+                raise BudgetExceeded.of(bytes_text(need), text, bytes_text(row_bytes), _remedies(share))
 
     def check_so_far(self, row_bytes: int, rows: int) -> bool:
         """Say whether so many rows are within the limit."""

@@ -32,7 +32,7 @@ class Recorder:
     nothing is sealed and no committed shard is lost; a Recorder with `resume=True` goes on from there.
 
     Args:
-        path: a folder that does not exist, or is empty; or that other ranks are writing.
+        path: a folder that is empty or not there, or that other ranks are writing; or an address.
         sample: which samples to keep, by their ids alone: a fraction (a seeded hash, so the same samples in
             every epoch, run, rank and framework), a list of ids, or a function (samples,) ids → (samples,)
             booleans.
@@ -93,7 +93,7 @@ class Recorder:
 
     @property
     def path(self) -> Any:
-        """Where the recording is."""
+        """Where the recording is: a path, or the address of a remote one."""
         return self._writer.place.at()
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from actlens.errors import ArgumentError, NotFound, ReadFailed, RecordingNotFound
+from actlens.errors import AddressError, ArgumentError, NotFound, ReadFailed, RecordingNotFound
 from actlens.format.local import LocalPlace
 from actlens.format.memory import room_for
 from actlens.format.place import Place
@@ -21,7 +22,7 @@ from actlens.ragged_array import RaggedArray
 from actlens.row_source import Columns, RowSource
 from actlens.shard_set import Rows, ShardSet
 from actlens.table import printable
-from actlens.writing.options import folder_path
+from actlens.writing.options import folder_path, is_address
 
 if TYPE_CHECKING:
     from actlens.upkeep.report import Verification
@@ -31,7 +32,7 @@ def open(path: str | Path, *, mmap: bool = False, verify: Verify = "stream") -> 
     """Open a recording, sealed or still being written.
 
     Args:
-        path: the folder.
+        path: the folder; or an address, as s3://bucket/run, gs://…, az://…, https://… (docs/guide.md).
         mmap: give slices of one shard as read-only views of the file instead of copies. A file that is
             cut short while it is mapped ends the process; the default does not map.
         verify: "stream" checks whole tensors, and the blocks of 1 MiB that lie in a longer read; "all" checks
@@ -53,6 +54,8 @@ def open(path: str | Path, *, mmap: bool = False, verify: Verify = "stream") -> 
     """
     if verify not in VERIFY:
         raise ArgumentError.choice("verify", verify, VERIFY)
+    if mmap and is_address(path):
+        raise AddressError.no_mmap()
     return opened(place_of(path), mmap=mmap, verify=verify)
 
 
@@ -62,6 +65,9 @@ def place_of(path: str | Path) -> Place:
     Raises:
         RecordingNotFound: there is no folder.
     """
+    if is_address(path):
+        remote: Place = importlib.import_module("actlens.remote").place_to_read(path)
+        return remote
     folder = folder_path(path)
     place = LocalPlace(folder)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -82,15 +82,18 @@ class RowSource:
             mapped = self.shards.mapped(numbers[0], name, first - start, last - start)
             if mapped is not None:
                 return mapped
-        for number in numbers:  # what the manifest says is held to the files before memory is taken for it
-            self.shards.shard(number)
+        self._hold_to_files(numbers)
         out = room_for(self.shards.place.at(), (max(0, last - first), *layer.shape), DTYPES[layer.dtype])
-        for number in numbers:
+
+        def fill(number: int) -> None:
             start, end = int(self._starts[number]), int(self._starts[number + 1])
             lo, hi = max(first, start), min(last, end)
             if lo < hi:
                 into = out[lo - first : hi - first]
                 self.shards.shard(number).read_into(name, lo - start, into, scan=scan)
+
+        for _ in self.shards.place.map(fill, numbers):
+            pass
         return out
 
     def _shards_between(self, first: int, last: int) -> range:
@@ -104,16 +107,25 @@ class RowSource:
         unique, places, back = np.unique(rows, return_index=True, return_inverse=True)
         owners = np.searchsorted(self._starts, unique, "right") - 1
         borders = np.flatnonzero(np.diff(owners, prepend=-1, append=-1)).tolist()
-        for lo in borders[:-1]:
-            self.shards.shard(int(owners[lo]))
+        self._hold_to_files(int(owners[lo]) for lo in borders[:-1])
         out = room_for(self.shards.place.at(), (len(rows), *layer.shape), DTYPES[layer.dtype])
-        for lo, hi in itertools.pairwise(borders):
-            number = int(owners[lo])
-            local = unique[lo:hi] - self._starts[number]
-            self.shards.shard(number).gather(ACT + layer.key, local, out, places[lo:hi], scan=scan)
+
+        def fill(span: tuple[int, int]) -> None:
+            lo, hi = span
+            local = unique[lo:hi] - self._starts[owners[lo]]
+            shard = self.shards.shard(int(owners[lo]))
+            shard.gather(ACT + layer.key, local, out, places[lo:hi], scan=scan)
+
+        for _ in self.shards.place.map(fill, itertools.pairwise(borders)):
+            pass
         again = np.flatnonzero(places[back] != np.arange(len(rows)))
         out[again] = out[places[back[again]]]
         return out
+
+    def _hold_to_files(self, numbers: Iterable[int]) -> None:
+        """Open shards before memory is taken for what the manifest says of them."""
+        for _ in self.shards.place.map(self.shards.shard, numbers):
+            pass
 
 
 class Columns(Mapping[str, npt.NDArray[Any]]):

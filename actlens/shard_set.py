@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -51,6 +51,8 @@ class ShardSet:
         on_disk = committed_paths(place, given_up)
         listed = [entry.path for entry in manifest.shards] if manifest else []
         if on_disk is None:  # a place that cannot be listed: the manifest must do
+            if manifest is None or not manifest.sealed:
+                raise RecordingNotFound.not_listed(place.at(), there=manifest is not None)
             on_disk = listed
         missing = sorted(set(listed) - set(on_disk))
         if missing:
@@ -65,7 +67,7 @@ class ShardSet:
             raise RecordingNotFound.no_shards(place.at())
         uuid = manifest.recording if manifest else None
         shards = open_shards(place, on_disk, recording=uuid, verify=verify, lost=given_up)
-        stock = taken_stock(shards, recording=shards[0].meta.recording, lost=lost)
+        stock = taken_stock(shards, recording=shards[0].meta.recording, lost=lost, each=place.map)
         stock = msgspec.structs.replace(stock, sealed=False)
         return cls(place, stock, shards[0].meta.schema, mmap=mmap, verify=verify)
 
@@ -110,7 +112,7 @@ class ShardSet:
         shard = self._shards.get(number)
         if shard is None:
             entry = self.entries[number]
-            shard = Shard(self.place.blob(entry.path), verify=self._verify)
+            shard = Shard(self.place.blob(entry.path, entry.digest), verify=self._verify)
             if index.entry(shard, entry.dropped) != entry:
                 raise CorruptRecording.shard(shard.path, "it is not the shard that the manifest lists")
             if shard.meta.recording != self._manifest.recording:
@@ -129,22 +131,24 @@ class ShardSet:
     def column(self, name: str) -> npt.NDArray[Any]:
         """Read a column, all rows."""
         if name not in self._columns:  # kept: columns are small beside the layers
-            self._columns[name] = _fixed([self.shard(i).column(name) for i in range(len(self.entries))])
+            self._columns[name] = _fixed(self._of_each(lambda shard: shard.column(name)))
         return self._columns[name]
 
     def lengths(self, along: str) -> Rows:
         """Read how many positions each row has along an index: (rows,)."""
         key = f"lengths {along}"
         if key not in self._columns:
-            parts = [np.diff(self.shard(i).offsets(along)) for i in range(len(self.entries))]
-            self._columns[key] = _fixed(parts)
+            self._columns[key] = _fixed(self._of_each(lambda shard: np.diff(shard.offsets(along))))
         return self._columns[key]
+
+    def _of_each(self, read: Callable[[Shard], npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+        return list(self.place.map(lambda number: read(self.shard(number)), range(len(self.entries))))
 
     def places(self, along: str) -> Rows:
         """Read where each position was in its row: (positions,)."""
         key = f"places {along}"
         if key not in self._columns:
-            self._columns[key] = _fixed([self.shard(i).places(along) for i in range(len(self.entries))])
+            self._columns[key] = _fixed(self._of_each(lambda shard: shard.places(along)))
         return self._columns[key]
 
 

@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FRAMEWORKS = {"torch", "jax", "jaxlib", "flax", "tensorflow", "keras"}
 HEAVY = {"matplotlib", "sklearn", "umap", "openTSNE", "scipy", "pandas", "numba", "IPython"}
+HEAVY |= {"obstore", "fsspec"}
 
 FLOOR = {  # room → floor; a room imports at its top level only from lower floors, or from its own folder
     "errors": 0,
@@ -24,6 +25,7 @@ FLOOR = {  # room → floor; a room imports at its top level only from lower flo
     "listing": 1.3,
     "turns": 1,
     "activations": 1.2,
+    "remote": 1.5,
     "backend": 1.5,
     "transforms": 1.5,
     "selection": 1.6,

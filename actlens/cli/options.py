@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a recording.")]
+Run = Annotated[
+    str, typer.Argument(metavar="RUN", help="The folder of a recording, or an address as s3://bucket/run.")
+]
 Layer = Annotated[str, typer.Argument(metavar="LAYER", help="A layer in it; `actlens info RUN` lists them.")]
 Where = Annotated[
     list[str] | None,

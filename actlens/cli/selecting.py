@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ _KINDS = {"i": "whole numbers", "u": "whole numbers", "f": "numbers", "b": "true
 _BOOLEANS = {"true": True, "false": False}
 
 
-def recording(run: Path, where: list[str] | None) -> Recording:
+def recording(run: str, where: list[str] | None) -> Recording:
     """Open a recording and keep the rows that were asked for.
 
     Raises:

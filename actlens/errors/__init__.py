@@ -18,6 +18,7 @@
     │   ├── ColumnError
     │   ├── BatchError                   what an iterable of batches yielded
     │   └── ArgumentError
+    │       └── AddressError             an address of an object store or a server
     ├── BudgetExceeded                   the recording would not fit
     ├── RecordingError
     │   ├── RecordingExists
@@ -57,6 +58,7 @@ from actlens.errors._recording import RecordingExists as RecordingExists
 from actlens.errors._recording import RecordingNotFound as RecordingNotFound
 from actlens.errors._recording import UnsupportedFormat as UnsupportedFormat
 from actlens.errors._recording import WriteFailed as WriteFailed
+from actlens.errors._remote import AddressError as AddressError
 from actlens.errors._rows import ArgumentError as ArgumentError
 from actlens.errors._rows import BatchError as BatchError
 from actlens.errors._rows import ColumnError as ColumnError

@@ -25,6 +25,11 @@ class MissingDependency(ActlensError, ImportError):
         return cls(f"{feature} needs {package}, which is not installed: pip install 'actlens[{extra}]'")
 
     @classmethod
+    def of_scheme(cls, feature: str, why: str) -> MissingDependency:
+        """A file system of fsspec whose package is not installed; fsspec names it."""
+        return cls(f"{feature} needs another package. fsspec says: {why}")
+
+    @classmethod
     def broken(cls, feature: str, package: str, cause: BaseException) -> MissingDependency:
         """The package is there and does not import: pip would not help, the cause does."""
         return cls(f"{feature} needs {package}, which is installed but fails to import: {cause}")

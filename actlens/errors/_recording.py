@@ -136,6 +136,15 @@ class RecordingNotFound(RecordingError):
         )
 
     @classmethod
+    def not_listed(cls, path: object, *, there: bool) -> RecordingNotFound:
+        """A web server: only what a sealed manifest names can be found there."""
+        seen = "its manifest.json is not sealed" if there else "there is no manifest.json"
+        return cls(
+            f"cannot open {path}: {seen}, and this place cannot be listed. Only a sealed recording can be read there: "
+            "end its writer well (close(), or the end of its with block), then copy all of it."
+        )
+
+    @classmethod
     def no_shards(cls, path: object) -> RecordingNotFound:
         """Claimed, and nothing committed yet."""
         return cls(
@@ -188,6 +197,14 @@ class ReadFailed(RecordingError):
             f"cannot read {path} at once: that takes {size:,} bytes of memory. Read fewer rows: layer[a:b], layer.chunks()."
         )
 
+    @classmethod
+    def remote(cls, address: object, cause: OSError) -> ReadFailed:
+        """An object that a store does not give."""
+        return cls(
+            f"cannot read {address}: {cause}. Mend the cause (the address, credentials in the environment, the network) "
+            "and try again."
+        )
+
 
 class CorruptRecording(RecordingError):
     """Bytes that are not what was written."""
@@ -231,6 +248,19 @@ class CorruptRecording(RecordingError):
     def replaced(cls, path: object) -> CorruptRecording:
         """Another file of the same name."""
         return cls.shard(path, "another file took its place after it was opened")
+
+    @classmethod
+    def gone(cls, address: object) -> CorruptRecording:
+        """An object that was listed."""
+        return cls(f"{address} is missing: it was committed, and is not there. Restore it from a copy.")
+
+    @classmethod
+    def changed(cls, address: object) -> CorruptRecording:
+        """An object that is replaced while it is read; shards never are."""
+        return cls(
+            f"{address} was replaced while it was read: its size or its ETag is another than before. Shards never change; "
+            "find out who overwrote it, and open the recording again."
+        )
 
     @classmethod
     def numbered_ranks(cls, path: object, ranks: Iterable[int]) -> CorruptRecording:

@@ -33,9 +33,9 @@ MAX_NDIM = 32
 MAX_SIZE = 1 << 48
 
 _OPENING = b'{"__metadata__":{"digest":"'
-_DIGEST = slice(8 + len(_OPENING), 8 + len(_OPENING) + 32)
+DIGEST = slice(8 + len(_OPENING), 8 + len(_OPENING) + 32)
 _ZEROS = b"0" * 32
-DIGEST_END = _DIGEST.stop
+DIGEST_END = DIGEST.stop
 
 _MAX_METADATA = 64  # entries of __metadata__; this version writes two
 _GROUP = 64  # tensors that are parsed at a time
@@ -93,13 +93,13 @@ def encode(meta: str, tensors: Iterable[Tensor]) -> bytes:
     text = json.dumps(entries, separators=(",", ":"), allow_nan=False).encode()
     padded = -(-(len(text) + 8) // ALIGNMENT) * ALIGNMENT - 8
     raw = struct.pack("<Q", padded) + text.ljust(padded)
-    return raw[: _DIGEST.start] + header_digest(raw).encode() + raw[_DIGEST.stop :]
+    return raw[: DIGEST.start] + header_digest(raw).encode() + raw[DIGEST.stop :]
 
 
 def header_digest(raw: bytes) -> str:
     """Give xxh3-128 of the header, its own digest read as zeros."""
     view = memoryview(raw)
-    return hex128(view[: _DIGEST.start], _ZEROS, view[_DIGEST.stop :])
+    return hex128(view[: DIGEST.start], _ZEROS, view[DIGEST.stop :])
 
 
 def header_length(first: bytes, file_size: int, path: object) -> int:
@@ -116,7 +116,7 @@ def header_length(first: bytes, file_size: int, path: object) -> int:
 
 def parse(raw: bytes, file_size: int, path: object) -> tuple[str, str, dict[str, Tensor]]:
     """Give (digest, metadata JSON, tensors by name) of a header; refuse what breaks a limit or its digest."""
-    digest = raw[_DIGEST].decode("ascii", "replace")
+    digest = raw[DIGEST].decode("ascii", "replace")
     if not raw.startswith(_OPENING, 8):
         raise CorruptRecording.shard(path, "it is not a shard of a recording (no actlens header)")
     if header_digest(raw) != digest:
@@ -132,16 +132,16 @@ def parse(raw: bytes, file_size: int, path: object) -> tuple[str, str, dict[str,
 
 def digest_in(first: bytes) -> str:
     """Give the header digest that stands in a file's first `DIGEST_END` bytes."""
-    return first[_DIGEST].decode("ascii", "replace")
+    return first[DIGEST].decode("ascii", "replace")
 
 
 def _end_of_metadata(raw: bytes) -> tuple[int, int]:
     """Give the offset after the object `__metadata__`, which must hold texts alone, and how many it holds."""
-    at, members = _DIGEST.stop + 1, 1
+    at, members = DIGEST.stop + 1, 1
     while (found := _MEMBER.match(raw, at)) is not None and members < _MAX_METADATA:
         at, members = found.end(), members + 1
     end = _END_OF_METADATA.match(raw, at)
-    if end is None or raw[_DIGEST.stop : _DIGEST.stop + 1] != b'"':
+    if end is None or raw[DIGEST.stop : DIGEST.stop + 1] != b'"':
         raise Invalid("__metadata__ holds something else than a few texts")
     return end.end(), members
 

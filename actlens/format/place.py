@@ -5,9 +5,10 @@ The rest of the format asks for nothing but this, so that a recording is the sam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from actlens.format.blob import Blob
 
@@ -16,6 +17,13 @@ FREE = 4 << 20
 """Bytes: a manifest up to here is read as it is."""
 
 SHARDS = "shards"
+IDLE = "idle"
+"""The file of a writer that ended well and had nothing to write."""
+WRITER = re.compile(r"(\d{5})-[0-9a-z-]{1,64}")
+SHARD = re.compile(r"\d{8}\.safetensors")
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 class Sink(Protocol):
@@ -41,11 +49,14 @@ class Place(Protocol):
     def shard_paths(self) -> list[str] | None:
         """List the committed shards, in the order of the rows; None where a place cannot be listed."""
 
-    def blob(self, path: str) -> Blob:
-        """Give one shard."""
+    def blob(self, path: str, digest: str = "") -> Blob:
+        """Give one shard; `digest` is that of its header, where the manifest has told it."""
 
     def size(self, path: str) -> int | None:
         """Give the bytes of one shard without opening it; None where that is not known."""
+
+    def map(self, function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
+        """Do something with each shard, as `map` does; many at once where a place makes us wait."""
 
 
 class WritablePlace(Place, Protocol):

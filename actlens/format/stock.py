@@ -9,7 +9,7 @@ from itertools import groupby
 
 from actlens.errors import CorruptRecording, RecordingNotFound
 from actlens.format import manifest as index
-from actlens.format.duplicates import repeated_rows
+from actlens.format.duplicates import Each, repeated_rows
 from actlens.format.manifest import Lost, Manifest
 from actlens.format.place import SHARDS, Place, WritablePlace
 from actlens.format.reader import Shard, Verify
@@ -70,8 +70,9 @@ def open_shards(
     shards: list[Shard] = []
     before: dict[str, Shard] = {}
     given_up = set(lost)
-    for path in paths:
-        shard = Shard(place.blob(path), verify=verify)
+    paths = list(paths)
+    opened = place.map(lambda path: Shard(place.blob(path), verify=verify), paths)
+    for path, shard in zip(paths, opened, strict=True):
         meta = shard.meta
         if meta.recording != (recording or (shards or [shard])[0].meta.recording):
             raise CorruptRecording.shard(shard.path, "it belongs to another recording")
@@ -98,11 +99,16 @@ def check_one_schema(shards: Sequence[Shard]) -> None:
 
 
 def taken_stock(
-    shards: Sequence[Shard], *, recording: str, lost: Sequence[Lost] = (), idle: Iterable[str] = ()
+    shards: Sequence[Shard],
+    *,
+    recording: str,
+    lost: Sequence[Lost] = (),
+    idle: Iterable[str] = (),
+    each: Each = map,
 ) -> Manifest:
     """Make the manifest of shards: a function of them, and of the writers that had nothing to write."""
     check_one_schema(shards)
-    dropped = repeated_rows(shards)
+    dropped = repeated_rows(shards, each)
     first = shards[0].meta
     return Manifest(
         recording=recording,
@@ -146,7 +152,7 @@ def seal(place: WritablePlace, *, recording: str, lost: Sequence[Lost] = ()) -> 
         if not shards:
             raise RecordingNotFound.no_shards(place.at())
         idle = place.idle()
-        manifest = taken_stock(shards, recording=recording, lost=lost, idle=idle)
+        manifest = taken_stock(shards, recording=recording, lost=lost, idle=idle, each=place.map)
         index.replace(place, manifest)
         if (place.shard_paths(), place.idle()) == (paths, idle):
             return manifest

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from actlens.errors import ArgumentError
+from actlens.errors import AddressError, ArgumentError
 from actlens.format.commit import DURABILITIES, Durability
 from actlens.format.dtypes import DTYPES, is_floating, named
 from actlens.format.local import LocalPlace
 from actlens.format.place import WritablePlace
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_COLLAPSED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/[^/]")  # what pathlib makes of an address
 
 
 def float_dtype(name: str | None) -> np.dtype[Any] | None:
@@ -39,6 +44,8 @@ def folder_path(path: Any) -> Path:
     """Read a path."""
     if not isinstance(path, (str, os.PathLike)) or "\0" in os.fspath(path):
         raise ArgumentError.path(path)
+    if isinstance(path, Path) and _COLLAPSED.match(str(path)) and not Path(path.parts[0]).exists():
+        raise AddressError.collapsed(path)
     return Path(path)
 
 
@@ -49,9 +56,17 @@ def rank_of(rank: Any, ranks: int) -> int:
     return int(rank)
 
 
+def is_address(path: Any) -> bool:
+    """Say whether a path is an address, such as s3://bucket/run."""
+    return isinstance(path, str) and _ADDRESS.match(path) is not None
+
+
 def place_to_write(path: Any, durability: Durability) -> WritablePlace:
     """Give the place of a new recording, or of one to go on with."""
     check_durability(durability)
+    if is_address(path):
+        place: WritablePlace = importlib.import_module("actlens.remote").place_to_write(path)
+        return place
     return LocalPlace(folder_path(path), durability)
 
 
