@@ -134,7 +134,7 @@ class LayerArray:
         try:
             numbers: Rows = np.arange(len(self))[first]
         except MemoryError as error:
-            raise ReadFailed.too_large(f"the row numbers of {self.name!r}", 8 * len(self)) from error
+            raise ReadFailed.too_large(self._source.where, 8 * len(self)) from error
         return numbers
 
     def _whole(self, item: Any) -> npt.NDArray[Any]:

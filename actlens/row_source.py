@@ -21,6 +21,10 @@ class Source(Protocol):
     """What a lazy array reads from: rows of layers, and columns beside them."""
 
     @property
+    def where(self) -> object:
+        """The path or address of the recording, for messages."""
+
+    @property
     def rows(self) -> int:
         """The number of rows."""
 
@@ -43,6 +47,11 @@ class RowSource:
     def __init__(self, shards: ShardSet, along: str = "") -> None:
         self.shards = shards
         self._starts = np.cumsum([0, *shards.counts(along)])
+
+    @property
+    def where(self) -> object:
+        """The path or address of the recording, for messages."""
+        return self.shards.place.at()
 
     @property
     def rows(self) -> int:
@@ -83,7 +92,7 @@ class RowSource:
             if mapped is not None:
                 return mapped
         self._hold_to_files(numbers)
-        out = room_for(self.shards.place.at(), (max(0, last - first), *layer.shape), DTYPES[layer.dtype])
+        out = room_for(self.where, (max(0, last - first), *layer.shape), DTYPES[layer.dtype])
 
         def fill(number: int) -> None:
             start, end = int(self._starts[number]), int(self._starts[number + 1])
@@ -108,7 +117,7 @@ class RowSource:
         owners = np.searchsorted(self._starts, unique, "right") - 1
         borders = np.flatnonzero(np.diff(owners, prepend=-1, append=-1)).tolist()
         self._hold_to_files(int(owners[lo]) for lo in borders[:-1])
-        out = room_for(self.shards.place.at(), (len(rows), *layer.shape), DTYPES[layer.dtype])
+        out = room_for(self.where, (len(rows), *layer.shape), DTYPES[layer.dtype])
 
         def fill(span: tuple[int, int]) -> None:
             lo, hi = span

@@ -14,7 +14,7 @@ from actlens.format import manifest as index
 from actlens.format.place import Place
 from actlens.format.reader import Shard, Verify
 from actlens.format.schema import Schema
-from actlens.format.stock import committed_paths, open_shards, taken_stock
+from actlens.format.stock import check_name, committed_paths, open_shards, taken_stock
 from actlens.format.text import joined
 
 Rows = npt.NDArray[np.int64]
@@ -113,6 +113,7 @@ class ShardSet:
         if shard is None:
             entry = self.entries[number]
             shard = Shard(self.place.blob(entry.path, entry.digest), verify=self._verify)
+            check_name(shard, entry.path)
             if index.entry(shard, entry.dropped) != entry:
                 raise CorruptRecording.shard(shard.path, "it is not the shard that the manifest lists")
             if shard.meta.recording != self._manifest.recording:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import actlens
 from actlens.errors import AddressError, CorruptRecording, MissingDependency, ReadFailed
+from actlens.format.blob import read_spans
 from actlens.remote import retry
 from actlens.remote.address import Address
 from actlens.remote.blob import RemoteBlob
@@ -248,13 +249,13 @@ def test_an_object_that_was_replaced_is_told_by_its_tag_and_by_its_size():
     with pytest.raises(
         CorruptRecording, match="s3://b/x was replaced while it was read: its size or its ETag"
     ):
-        first.read([(0, memoryview(bytearray(8)))])
+        read_spans(first, [(0, memoryview(bytearray(8)))])
     untagged = blob(store)
     store._tag = lambda content: ""
     untagged.head()
     store.objects["x"] = b"1" * 120
     with pytest.raises(CorruptRecording, match="s3://b/x was replaced while it was read"):
-        untagged.read([(0, memoryview(bytearray(8)))])
+        read_spans(untagged, [(0, memoryview(bytearray(8)))])
 
 
 def test_an_object_that_is_gone_or_too_short():
@@ -265,7 +266,7 @@ def test_an_object_that_is_gone_or_too_short():
         with pytest.raises(
             CorruptRecording, match="s3://b/x is damaged: it ends before its data; it was cut short"
         ):
-            blob(store).read([(begin, memoryview(bytearray(10)))])
+            read_spans(blob(store), [(begin, memoryview(bytearray(10)))])
     with pytest.raises(CorruptRecording, match="s3://b/gone is missing: it was committed, and is not there"):
         blob(store, "gone").head()
 

@@ -47,7 +47,9 @@ def two_ranks(path, *, overlap=8, same=False):
     truth = {"h": [], "fc": [], "id": [], "step": [], "label": []}
     with contextlib.ExitStack() as stack:
         recs = [
-            stack.enter_context(actlens.Recorder(path, rank=rank, shard_bytes=7000, durability="rename"))
+            stack.enter_context(
+                actlens.Recorder(path, rank=rank, ranks=2, shard_bytes=7000, durability="rename")
+            )
             for rank in (0, 1)
         ]
         for rank, rec in enumerate(recs):

@@ -58,7 +58,7 @@ def _layer(layer: Any) -> tuple[str, str, str, str, str]:
 
 def _stored(run: Recording) -> list[tuple[str, str]]:
     """Say how it is stored: by how many writers, what they had twice, what was lost, what dead ones left."""
-    from actlens.format.local import LocalPlace
+    from actlens.recording import place_of
     from actlens.table import bytes_text
     from actlens.upkeep.surroundings import orphans
 
@@ -73,7 +73,7 @@ def _stored(run: Recording) -> list[tuple[str, str]]:
                 f"{_counted(len(about['lost']), 'shard')} given up by a repair: {', '.join(about['lost'])}",
             )
         )
-    left = orphans(LocalPlace(run.path))
+    left = orphans(place_of(run.path))
     if left:
         size = bytes_text(sum(one.bytes for one in left))
         rows.append(

@@ -39,12 +39,12 @@ DIGEST_END = DIGEST.stop
 
 _MAX_METADATA = 64  # entries of __metadata__; this version writes two
 _GROUP = 64  # tensors that are parsed at a time
-_SPACE = b" \t\n\r"
 # "++" and "*+" never go back, so that each of these takes one pass, whatever stands there.
 _GAP = rb"[ \t\n\r]*+"
 _TEXT = rb'"(?:[^"\\]++|\\.)*+"'
 _MEMBER = re.compile(_GAP.join((b"", rb",", _TEXT, rb":", _TEXT)), re.DOTALL)
 _END_OF_METADATA = re.compile(_GAP + rb"\}")
+_TAIL = re.compile(_GAP + rb"\}" + _GAP)
 _NAME = rb'"(?:[^"\\]|\\.){0,6144}+"'  # 1,024 bytes, each of them escaped
 _ENTRY = re.compile(_GAP.join((b"", rb",", _NAME, rb":", rb"\{[^{}]{0,4096}+\}")), re.DOTALL)
 
@@ -169,7 +169,7 @@ def _tensors(raw: bytes, begin: int) -> list[Tensor]:
                 raise Invalid("a key stands twice")
             tensors[name] = _tensor(name, entry)
         at = end
-    if raw[at:].strip(_SPACE) != b"}":
+    if _TAIL.fullmatch(raw, at) is None:
         raise Invalid(f"from byte {at} on, it is not JSON that describes tensors")
     return list(tensors.values())
 

@@ -51,15 +51,17 @@ class Shard:
         self.path = self._blob.where
         self.size, first = self._blob.head()
         self._start = header.header_length(first[:8], self.size, self.path)
-        raw = bytearray(self._start)
-        raw[: len(first)] = first[: self._start]
-        if len(first) < self._start:
-            read_spans(self._blob, [(len(first), memoryview(raw)[len(first) :])])
-        self.digest, text, self.tensors = header.parse(bytes(raw), self.size, self.path)
+        raw = first[: self._start] if len(first) >= self._start else self._whole_header(first)
+        self.digest, text, self.tensors = header.parse(raw, self.size, self.path)
         self.meta = _meta(text, self.path, _COST + _COST_PER_TENSOR * len(self.tensors))
         if set(self.meta.digests) != set(self.tensors):
             raise CorruptRecording.shard(self.path, "its digests do not name its tensors")
         check_tensors(self.meta, self.tensors, self.path)
+
+    def _whole_header(self, first: bytes) -> bytes:
+        rest = bytearray(self._start - len(first))
+        read_spans(self._blob, [(len(first), memoryview(rest))])
+        return b"".join((first, rest))
 
     @property
     def name(self) -> str:

@@ -76,8 +76,7 @@ def open_shards(
         meta = shard.meta
         if meta.recording != (recording or (shards or [shard])[0].meta.recording):
             raise CorruptRecording.shard(shard.path, "it belongs to another recording")
-        if shard.name != path:
-            raise CorruptRecording.shard(shard.path, "it was renamed: it says it is " + shard.name)
+        check_name(shard, path)
         earlier = before.get(meta.writer)
         gap = f"{SHARDS}/{meta.writer}/{shard_name(meta.seq - 1)}" in given_up
         if meta.prev != (earlier.digest if earlier else "") and not gap:
@@ -85,6 +84,12 @@ def open_shards(
         before[meta.writer] = shard
         shards.append(shard)
     return shards
+
+
+def check_name(shard: Shard, path: str) -> None:
+    """Refuse a shard that says that it is another."""
+    if shard.name != path:
+        raise CorruptRecording.shard(shard.path, "it was renamed: it says it is " + shard.name)
 
 
 def check_one_schema(shards: Sequence[Shard]) -> None:

@@ -232,7 +232,8 @@ def _made_anew(result: Examination, found: Sequence[Remains]) -> Manifest:
     if whole:
         given_up = [one.path for one in lost]
         shards = open_shards(result.place, whole, recording=recording, lost=given_up)
-        return taken_stock(shards, recording=recording, lost=lost)
+        idle = result.place.idle() if isinstance(result.place, LocalPlace) else ()
+        return taken_stock(shards, recording=recording, lost=lost, idle=idle)
     return Manifest(recording=recording, sealed=False, origin=_origin(result, found), lost=lost)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from actlens.errors import UpkeepError
 from actlens.format.commit import TEMPORARY
 from actlens.format.local import LocalPlace
-from actlens.format.place import MANIFEST, SHARDS, Place
+from actlens.format.place import IDLE, MANIFEST, SHARDS, Place
 from actlens.upkeep.report import Orphan
 
 SET_ASIDE = "set-aside"
@@ -75,7 +75,7 @@ def unknown_files(place: Place, known: list[str]) -> list[str]:
         found += [
             f"{folder}/{name}"
             for name in names
-            if f"{folder}/{name}" not in paths and not name.startswith(TEMPORARY)
+            if f"{folder}/{name}" not in paths and name != IDLE and not name.startswith(TEMPORARY)
         ]
     return found
 

@@ -40,7 +40,7 @@ def _replaced_by(make):
 
 
 CUT = "it ends before its data; it was cut short|header claims|its tensors end at|shorter than any shard"
-OTHER = "another file took its place|not the shard that the manifest lists"
+OTHER = "it was renamed|another file took its place|not the shard that the manifest lists"
 
 CASES = [
     meanwhile("cut to nothing", _cut(0), CUT),
