@@ -44,6 +44,7 @@ def test_kill_9_at_random_instants(nursery, writers, shared):
     assert tally.tried == SHORT.rounds
 
 
+@pytest.mark.slow
 def test_kill_9_at_every_call(nursery):
     tally = kills.every_call(nursery, after=False)
     _kept(tally)
@@ -56,10 +57,12 @@ def test_a_call_that_fails_at_every_turn(nursery):
     assert len(tallies) == len(calls.CALLS) + 1
 
 
+@pytest.mark.slow
 def test_a_call_that_fails_at_the_border_of_the_process(nursery):
     _kept(*traced.every_turn(nursery, all_turns=False), some=("detected",))
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full(nursery):
     tally = disk.sizes(nursery, SHORT.sizes)
     _kept(tally)
@@ -109,10 +112,7 @@ NOTICED = {
 
 @pytest.mark.parametrize(
     "weakness",
-    [
-        pytest.param(name, marks=pytest.mark.slow) if len(looks) > 1 else name
-        for name, looks in NOTICED.items()
-    ],
+    [name if name == "no-digests" else pytest.param(name, marks=pytest.mark.slow) for name in NOTICED],
 )
 def test_the_tool_notices(nursery, weakness):
     """Of a test that cannot fail nothing is learnt: each weakness of actlens is found, and as what it is."""
@@ -155,6 +155,7 @@ def test_calls_that_another_thread_interrupts_are_put_together(tmp_path):
     assert (rename.texts, rename.result, rename.injected) == (["/d/.tmp-1", "/d/a"], -1, True)
 
 
+@pytest.mark.slow
 def test_the_table_and_the_exit_status(capsys):
     assert app.main(["disk", "flips", "--sizes", "2", "--flips", "8"]) == 0
     assert "| fault | tried | detected | harmless | lost | silent | torn | other |" in capsys.readouterr().out

@@ -26,6 +26,8 @@ obstore = pytest.importorskip("obstore")
 
 ACT = np.random.default_rng(0).normal(size=(2000, 24)).astype("f4")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory):
