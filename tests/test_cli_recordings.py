@@ -185,4 +185,4 @@ def test_ragged_rows(cli, ragged, out, tmp_path):
     assert (done.code, picture.exists()) == (0, True)
     text = cli.refused("plot", "feature-maps", ragged, "h", "--out", tmp_path / "f.png")
     assert "--tokens takes every position as a row" in text
-    assert "6×3×4" in cli("info", ragged).out
+    assert "6×(1 to 5)×4" in cli("info", ragged).out

@@ -19,7 +19,7 @@ MASK[5] = [True, False, True]  # a hole
 
 
 def contents(version="1.0"):
-    """What each of them holds, by formula; since 1.1, also tokens (12, 3, 2), of which MASK says which count."""
+    """What each of them holds, by formula; since 1.1 also tokens (12, 3, 2), of which those in MASK count."""
     rows = np.arange(12)
     return {
         "conv": (rows[:, None, None, None] + np.linspace(-1, 1, 8).reshape(1, 2, 2, 2)).astype("f4"),

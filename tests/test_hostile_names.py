@@ -59,7 +59,7 @@ def test_no_control_character_reaches_a_terminal(run, capsys):
     shown.append(str(error.value))
     for text in shown:
         assert text.replace("\n", "").isprintable()
-    assert len(done.out.splitlines()) == 10 + len(NAMES) * 2
+    assert len(done.out.splitlines()) == 11 + len(NAMES) * 2
     said = CommandLine(capsys).refused("info", opened.path / "\x1b[2J\n", code=2)
     assert said.isprintable()
     assert "\\x1b[2J\\n" in said

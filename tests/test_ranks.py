@@ -115,6 +115,9 @@ def test_a_zombie_beside_its_successor(tmp_path):
     assert run.take([8, 0]).ids.tolist() == [8, 0]
 
 
+@pytest.mark.filterwarnings(
+    "ignore::RuntimeWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # of jax, about fork
 def test_a_rank_that_died_is_gone_on_with(tmp_path):
     ids = [[*range(rank, 40, 4)] for rank in range(4)]
     for rank in range(4):

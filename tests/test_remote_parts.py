@@ -495,6 +495,9 @@ def _open_in_child(queue):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings(
+    "ignore::RuntimeWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # of jax, about fork
 def test_a_forked_process_is_refused_instead_of_waiting_for_ever(monkeypatch):
     pytest.importorskip("obstore")
     with pytest.raises(

@@ -101,6 +101,9 @@ def test_any_interruptions_of_a_recorder(tmp_path_factory, flushes, size, steps,
     assert run.rows == 12 * steps
 
 
+@pytest.mark.filterwarnings(
+    "ignore::RuntimeWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # of jax, about fork
 def test_a_killed_process_is_gone_on_with(tmp_path):
     whole = actlens.record(model(), BATCHES, tmp_path / "whole", **OPTIONS)
     child = os.fork()

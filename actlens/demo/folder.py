@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from actlens.demo.problems import DemoError
 from actlens.format.commit import TEMPORARY
-from actlens.format.place import MANIFEST, SHARDS
+from actlens.format.place import MANIFEST, SHARD, SHARDS, WRITER
 
 RUN = "run"
 SHOWN = {  # file → what it shows, in the order of the table; {last} and {first} are layers
@@ -23,9 +22,6 @@ SHOWN = {  # file → what it shows, in the order of the table; {last} and {firs
     "tsne.safetensors": "the t-SNE, with ids and labels",
     "umap.safetensors": "the UMAP, with ids and labels",
 }
-
-_WRITER = re.compile(r"\d{5}-[0-9a-z-]{1,64}")
-_SHARD = re.compile(r"\d{8}\.safetensors")
 
 
 def prepare(out: Path, *, force: bool) -> None:
@@ -70,8 +66,8 @@ def _ours(entry: Path, run: Path) -> bool:
         return False
     parts = entry.relative_to(run).parts
     if entry.is_dir():
-        return parts[0] == SHARDS and len(parts) <= 2 and all(_WRITER.fullmatch(part) for part in parts[1:])
+        return parts[0] == SHARDS and len(parts) <= 2 and all(WRITER.fullmatch(part) for part in parts[1:])
     if entry.name.startswith(TEMPORARY):  # a writer was killed
         return True
-    in_place = len(parts) == 3 and parts[0] == SHARDS and _WRITER.fullmatch(parts[1])
-    return parts == (MANIFEST,) or (bool(in_place) and _SHARD.fullmatch(parts[2]) is not None)
+    in_place = len(parts) == 3 and parts[0] == SHARDS and WRITER.fullmatch(parts[1])
+    return parts == (MANIFEST,) or (bool(in_place) and SHARD.fullmatch(parts[2]) is not None)

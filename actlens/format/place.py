@@ -19,8 +19,8 @@ FREE = 4 << 20
 SHARDS = "shards"
 IDLE = "idle"
 """The file of a writer that ended well and had nothing to write."""
-WRITER = re.compile(r"(\d{5})-[0-9a-z-]{1,64}")
-SHARD = re.compile(r"\d{8}\.safetensors")
+WRITER = re.compile(r"[0-9]{5}-[0-9a-z-]{1,64}")
+SHARD = re.compile(r"[0-9]{8}\.safetensors")
 
 S = TypeVar("S")
 T = TypeVar("T")

@@ -31,7 +31,7 @@ def no_header_digests(stack: contextlib.ExitStack) -> None:
     from actlens.format import header
 
     stack.enter_context(
-        patch.object(header, "header_digest", lambda raw: raw[header._DIGEST].decode("latin1"))
+        patch.object(header, "header_digest", lambda raw: raw[header.DIGEST].decode("latin1"))
     )
 
 
