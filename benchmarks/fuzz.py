@@ -136,17 +136,23 @@ def run_atheris(arguments: list[str]) -> None:
         sys.exit(
             "--atheris needs atheris, which is not installed: pip install atheris. Without it: --seconds 60"
         )
-    target = Target(Path(tempfile.mkdtemp(prefix="actlens-fuzz-")))
-    opening = target.clean[target.shard][8:67]
+    folder = Path(tempfile.mkdtemp(prefix="actlens-fuzz-"))
+    target = Target(folder)
+    raw, manifest = target.clean[target.shard], target.clean[target.manifest]
+    opening = raw[8:67]
+    corpus = folder / "corpus"  # to begin with what is good: from nothing, no digest would ever be passed
+    corpus.mkdir()
+    (corpus / "shard").write_bytes(b"\0" + raw[67:4096].rstrip())
+    (corpus / "manifest").write_bytes(b"\xff" + manifest[46:])
 
     def one(data: bytes) -> None:
         if data[:1] < b"\x80":
             target.shard_of(opening + data[1:])
         else:
-            target.manifest_of(target.clean[target.manifest][:46] + data[1:])
+            target.manifest_of(manifest[:46] + data[1:])
 
     atheris.instrument_all()
-    atheris.Setup([sys.argv[0], *arguments], one)
+    atheris.Setup([sys.argv[0], *arguments, str(corpus)], one)
     atheris.Fuzz()
 
 
