@@ -166,7 +166,11 @@ class _Run:
         started = self._recorder.start(acts, (batch.mask, None), **columns)
         if not self._checked:
             self._check_budget(started, total)
-        self._finish()
+        try:
+            self._finish()
+        except BaseException:  # the batch before; an open Recorder may go on without both
+            self._recorder.drop(started)
+            raise
         self._under_way = started
         if not self._budget.check_so_far(self._recorder.row_bytes, self._recorder.total_rows):
             self._recorder.flush()

@@ -152,7 +152,7 @@ class Recorder:
             valid = read_valid(acts, positions, batch.rows, schema=self._schema)
             schema = schema_of(acts, batch, valid, self._dtype)
             if self._schema is not None:
-                join_schemas(self._schema, schema)
+                join_schemas(self._schema, schema, batch.columns)
             wait = fetch(dict(acts), batch.kept if len(batch.kept) < batch.rows else None)
             first = self._schema is None  # from here on, nothing fails
             if self._buffer is None:
@@ -187,7 +187,7 @@ class Recorder:
             self._seen -= started.batch.rows
             if self._schema is not None:
                 self._sizes.count(self._schema, started.valid, len(started.batch.kept), sign=-1)
-            if started.first:
+            if started.first and not self._kept:  # else others' rows are in the buffer
                 self._schema, self._buffer = None, None
 
     def skip(self, rows: int, /, *, id: Any = None, **columns: Any) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 
 from actlens.activations import Axes
 from actlens.errors import BadTransform, NoLayerMatches, SelectionError
-from actlens.fingerprint import function_fingerprint
+from actlens.fingerprint import function_text
 from actlens.keys import INPUT, indexed
 from actlens.transforms import EinopsTransform
 
@@ -221,8 +221,7 @@ def _transform(text: str, given: Any) -> Any:
 def _text_of(transform: Any) -> str | None:
     if transform is None or isinstance(transform, EinopsTransform):
         return None if transform is None else transform.pattern
-    name = getattr(transform, "__qualname__", type(transform).__qualname__)
-    return f"function {name} ({function_fingerprint(transform)})"
+    return function_text(transform)
 
 
 def _alias_hint(rule: Pattern, names: Mapping[str, Iterable[str]]) -> str:

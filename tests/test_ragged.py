@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +18,7 @@ from actlens.errors import (
     ArgumentError,
     ColumnError,
     CorruptRecording,
+    MaskError,
     NotFound,
     PlotError,
     RecordingError,
@@ -375,3 +377,18 @@ def test_record_takes_the_mask_from_the_batch(tmp_path):
         actlens.record(layer, pairs, tmp_path / "e", layers="0", columns=["m", "id"], mask="w")
     with pytest.raises(ColumnError, match="the batch has no w. Its keys: x, attention_mask"):
         actlens.record(layer, batches, tmp_path / "e", layers="0", inputs="x", mask="w")
+
+
+@pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, np.float16])
+def test_a_mask_of_narrow_floats(tmp_path, dtype):
+    mask = np.array([[1, 1, 0], [1, 0, 0]]).astype(dtype)
+    with Recorder(tmp_path / "r") as rec:
+        rec.write({"h": np.ones((2, 3, 4))}, mask=mask)
+    assert actlens.open(tmp_path / "r")["h"].lengths.tolist() == [2, 1]
+
+
+def test_as_many_heads_as_positions_are_unclear(tmp_path):
+    with Recorder(tmp_path / "r") as rec:
+        with pytest.raises(MaskError, match="nothing tells whether its second axis"):
+            rec.write({"attention": np.ones((2, 3, 3, 3))}, mask=np.ones((2, 3)))
+        rec.write({"attention": np.ones((2, 3, 3, 3))}, mask={"attention": np.ones((2, 3))})

@@ -16,6 +16,7 @@ from many_writers import row_of, write
 
 import actlens
 from actlens.errors import CorruptRecording, IdError, RecordingError, RecordingExists
+from actlens.format.local import LocalPlace
 from actlens.recorder import Recorder
 
 PROGRAMS = Path(__file__).parent / "many_writers.py"
@@ -258,3 +259,58 @@ def test_drops_that_the_manifest_invents_are_noticed(tmp_path):
     manifest.replace(place, msgspec.structs.replace(known, shards=(entry, *known.shards[1:])))
     with pytest.raises(CorruptRecording, match="it drops rows that are not there"):
         actlens.open(tmp_path / "r")
+
+
+def test_ranks_of_another_number_have_not_ended_yet(tmp_path):
+    first = [Recorder(tmp_path / "r", rank=rank, ranks=3) for rank in range(3)]
+    for rank, rec in enumerate(first):
+        rec.write({"a": np.ones((2, 1))}, id=[rank * 2, rank * 2 + 1])
+    first[0].close()
+    first[1].close()
+    first[2].abandon()
+    again = [Recorder(tmp_path / "r", rank=rank, ranks=2, resume=True) for rank in range(2)]
+    again[0].write({"a": np.ones((3, 1))}, id=[0, 2, 4])
+    again[0].close()
+    assert not actlens.open(tmp_path / "r").info["sealed"]  # rank 1 of 3 had ended, rank 1 of 2 has not
+    again[1].close()
+    assert actlens.open(tmp_path / "r").info["sealed"]
+
+
+def test_ranks_with_nothing_left_seal_what_was_of_more(tmp_path):
+    first = [Recorder(tmp_path / "r", rank=rank, ranks=3) for rank in range(3)]
+    first[0].write({"a": np.ones((2, 1))}, id=[0, 1])
+    first[0].close()
+    first[1].close()
+    first[2].abandon()
+    for rank in range(2):
+        with Recorder(tmp_path / "r", rank=rank, ranks=2, resume=True) as rec:
+            rec.write({"a": np.ones((1, 1))}, id=[rank])
+    assert actlens.open(tmp_path / "r").info["sealed"]
+
+
+def test_two_programs_that_begin_at_once_do_not_seal_a_mixture(tmp_path):
+    recs = [Recorder(tmp_path / "r", rank=rank, ranks=2) for rank in range(2)]
+    for rank, rec in enumerate(recs):
+        rec.describe(model="Net", layers={"a": f"function f ({rank})"})
+        rec.write({"a": np.ones((1, 1))}, id=[rank])
+    recs[0].close()
+    with pytest.raises(RecordingError, match=r"layers\['a'\]= was 'function f \(0\)'"):
+        recs[1].close()
+    assert not actlens.open(tmp_path / "r").info["sealed"]
+
+
+def test_a_manifest_that_a_peer_makes_meanwhile_is_no_foreign_file(tmp_path, monkeypatch):
+    peers = []
+    look = LocalPlace.foreign
+
+    def late(place):
+        if not peers:
+            peers.append(None)  # it looks as well
+            peers.append(Recorder(tmp_path / "r", rank=1, ranks=2))
+        return look(place)
+
+    monkeypatch.setattr(LocalPlace, "foreign", late)
+    with Recorder(tmp_path / "r", rank=0, ranks=2) as rec:
+        rec.write({"a": np.ones((1, 1))}, id=[0])
+    peers[1].close()
+    assert actlens.open(tmp_path / "r").info["sealed"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 
@@ -20,9 +21,11 @@ from actlens.errors import (
     InputError,
     LayerNeverFired,
     NoLayerMatches,
+    RecordingError,
     RowsError,
     UnsupportedModel,
 )
+from actlens.recorder import Recorder
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -453,3 +456,17 @@ def test_a_first_item_that_holds_several_arrays(tmp_path):
     np.testing.assert_allclose(run["fc"][:], model.fc(2 * x).detach().numpy(), rtol=1e-5, atol=1e-6)
     with pytest.raises(BatchError, match="dict"):
         actlens.record(model, [({}, np.arange(3))], tmp_path / "none", layers="fc", columns=["id"])
+
+
+def test_an_open_recorder_goes_on_after_a_batch_that_does_not_fit(tmp_path):
+    net = nn.Sequential(nn.Linear(1, 1, bias=False))
+    nn.init.ones_(net[0].weight)
+    x = torch.ones(6, 1)
+    x[0] = 1e6
+    with Recorder(tmp_path / "r", dtype="float16") as rec:
+        for value in (1e6, 1.0):
+            x[0] = value
+            batches = [(x[at : at + 2], torch.arange(at, at + 2)) for at in (0, 2, 4)]
+            with contextlib.suppress(RecordingError):
+                actlens.record(net, batches, rec, layers="0", columns=["id"])
+    assert actlens.open(tmp_path / "r").ids.tolist() == list(range(6))

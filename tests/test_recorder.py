@@ -554,3 +554,25 @@ def test_resume_refuses_other_samples_and_ids_that_come_and_go(tmp_path):
     with pytest.raises(IdError, match="ids were given for some batches and not for others"):
         with Recorder(tmp_path / "ids", resume=True) as rec:
             rec.write({"a": np.ones((3, 1))})
+
+
+def test_the_program_may_change_its_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    with Recorder("r") as rec:
+        rec.write({"a": np.ones((2, 2))})
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        rec.write({"a": np.ones((2, 2))})
+    monkeypatch.chdir(tmp_path)
+    run = actlens.open("r")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert run["a"][:].sum() == 8
+
+
+def test_whole_numbers_that_are_no_floats_are_refused_in_a_column_of_floats(tmp_path):
+    with Recorder(tmp_path / "r") as rec:
+        rec.write({"a": np.ones((1, 2))}, label=0.5)
+        rec.write({"a": np.ones((1, 2))}, label=2**53)
+        with pytest.raises(RecordingError, match="column 'label' was F64 .* is I64"):
+            rec.write({"a": np.ones((1, 2))}, label=2**53 + 1)
+    assert actlens.open(tmp_path / "r").columns["label"].tolist() == [0.5, 2.0**53]

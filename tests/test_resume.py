@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import signal
+import subprocess
+import sys
+from types import FunctionType
 
 import numpy as np
 import pytest
@@ -13,6 +18,7 @@ from torch import nn
 
 import actlens
 from actlens.errors import BudgetExceeded, RecordingError
+from actlens.fingerprint import function_fingerprint
 from actlens.recorder import Recorder
 
 X = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
@@ -199,3 +205,140 @@ def test_a_budget_that_was_used_up_is_gone_on_with(tmp_path):
         actlens.record(model(), iter(BATCHES), tmp_path / "r", budget=1000, **options)
     run = actlens.record(model(), BATCHES, tmp_path / "r", resume=True, **options)
     assert run.ids.tolist() == [*range(60)]
+
+
+class _Times:
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, array):
+        return array * self.factor
+
+    def method(self, array):
+        return array * self.factor
+
+
+def _around(value):
+    return lambda array: array * value
+
+
+def _only_by_name(value):
+    def transform(array, *, factor=value):
+        return array * factor
+
+    return transform
+
+
+def _of_module(factor):
+    return FunctionType((lambda array: array * np).__code__, {"np": factor})
+
+
+def _wrapped(factor):
+    def base(array):
+        return array
+
+    @functools.wraps(base)
+    def transform(array):
+        return base(array) * factor
+
+    return transform
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (torch.relu, torch.sigmoid),
+        (functools.partial(torch.mul, other=2), functools.partial(torch.mul, other=3)),
+        (_Times(2), _Times(3)),
+        (_Times(2).method, _Times(3).method),
+        (_around(torch.ones(1)), _around(torch.zeros(1))),
+        (_around([1, 2]), _around([2, 1])),
+        (_only_by_name(2), _only_by_name(3)),
+        (_wrapped(2), _wrapped(3)),
+        (lambda array: array[:, (0, 1)], lambda array: array[:, (1, 0)]),
+        (_of_module(1), _of_module(2)),
+        (nn.AvgPool1d(2), nn.AvgPool1d(4)),
+    ],
+)
+def test_a_function_is_told_from_another(before, after):
+    assert function_fingerprint(before) != function_fingerprint(after)
+
+
+def test_a_function_is_the_same_in_every_process(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import functools, torch\n"
+        "from torch import nn\n"
+        "from actlens.fingerprint import function_fingerprint as f\n"
+        "net, names, parts = nn.Linear(2, 2), {'a', 'bc', 'd'}, [1, object()]\n"
+        "def again(x): return again(x) if 'a' in names else net(parts)\n"
+        "print(f(again), f(nn.ReLU()), f(functools.partial(again, 1)), f(torch.relu))\n"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in "12"
+    }
+    assert len(said) == 1
+
+
+def test_training_does_not_make_another_function_of_one_that_calls_the_model():
+    net = model()
+    transform = _around(net)
+    before = function_fingerprint(transform)
+    net.train()
+    with torch.no_grad():
+        net[2].weight += 1
+    assert function_fingerprint(transform) == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "match"),
+    [
+        ({"layers": {"2": "b d -> b d", "0": None}}, "the order of layers="),
+        ({"sample": lambda ids: ids % 2 == 1}, "sample="),
+    ],
+)
+def test_order_and_sample_function_are_refused(tmp_path, changed, match):
+    first = {**OPTIONS, "sample": lambda ids: ids % 2 == 0} if "sample" in changed else OPTIONS
+    with pytest.raises(_Stopped):
+        actlens.record(model(), _until(BATCHES, 5), tmp_path / "r", **first)
+    with pytest.raises(RecordingError, match=match):
+        actlens.record(model(), BATCHES, tmp_path / "r", resume=True, **{**first, **changed})
+
+
+def test_a_child_process_that_lives_on_does_not_hold_the_recording(tmp_path):
+    with Recorder(tmp_path / "r") as rec:
+        rec.write({"a": np.ones((2, 2))})
+        child = os.fork()
+        if not child:
+            signal.pause()
+    try:
+        Recorder(tmp_path / "r", resume=True).close()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_a_lazy_model_and_what_it_caches(tmp_path):
+    class Caching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.LazyLinear(3)
+            self.register_buffer("last", torch.zeros(4), persistent=False)
+
+        def forward(self, x):
+            self.last = x[0] + 1
+            return self.fc(x)
+
+    net = Caching()
+    with pytest.raises(_Stopped):
+        actlens.record(net, _until(BATCHES, 1), tmp_path / "lazy", layers="fc", columns=["id", "label"])
+    options = {"layers": "fc", "columns": ["id", "label"], "shard_bytes": 100}
+    with pytest.raises(_Stopped):
+        actlens.record(net, _until(BATCHES, 5), tmp_path / "r", **options)
+    assert actlens.record(net, BATCHES, tmp_path / "r", resume=True, **options).rows == 60

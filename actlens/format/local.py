@@ -32,15 +32,16 @@ class LocalPlace:
     """A folder. `made` is what was made for a new recording, the newest last."""
 
     def __init__(self, folder: Path, durability: Durability = "fsync") -> None:
-        self.folder = folder
+        self._given = folder
+        self.folder = folder.absolute()  # the program may change its directory
         self._durability: Durability = durability
         self._made: list[Path] = []
         self._lock: int | None = None
         self._writer: Path | None = None
 
     def at(self, path: str = "") -> Path:
-        """Give the path."""
-        return self.folder / path
+        """Give the path, as it was given."""
+        return self._given / path
 
     def exists(self) -> bool:
         """Say whether the folder is there."""
@@ -176,6 +177,7 @@ class LocalPlace:
         fd, self._lock = self._lock, None
         if fd is not None and fd >= 0:
             with contextlib.suppress(OSError):
+                fcntl.flock(fd, fcntl.LOCK_UN)  # a forked process may hold the file open for long
                 os.close(fd)
 
     def leave(self) -> None:

@@ -128,20 +128,25 @@ def taken_stock(
 
 
 def ended_well(shards: Sequence[Shard], idle: Iterable[str]) -> bool:
-    """Say whether every rank has ended well, by its newest attempt; how many there are, the newest says."""
-    ended = {(shard.meta.rank, shard.meta.attempt): shard.meta.last for shard in shards}
+    """Say whether every rank has ended well, by its newest attempt; how many there are, the newest says.
+
+    An attempt that was one of another number of ranks had another share of the samples.
+    """
+    ranks = max(shards, key=lambda shard: shard.meta.attempt).meta.origin.ranks
+    ended = {
+        (shard.meta.rank, shard.meta.attempt): shard.meta.last and shard.meta.origin.ranks == ranks
+        for shard in shards
+    }
     ended |= {(int(name[:5]), name[6:]): True for name in idle}
     newest = {rank: last for (rank, _), last in sorted(ended.items())}
-    latest = max(shards, key=lambda shard: shard.meta.attempt)
-    return all(newest.get(rank, False) for rank in range(latest.meta.origin.ranks))
+    return all(newest.get(rank, False) for rank in range(ranks))
 
 
-def all_ended(place: WritablePlace) -> bool:
-    """Say whether there are shards and every rank has ended well; reads one header of each writer."""
+def newest_shards(place: WritablePlace) -> list[Shard]:
+    """Open the newest shard of each writer."""
     paths = place.shard_paths() or []
     lasts = {path.rpartition("/")[0]: path for path in paths}
-    tails = [Shard(place.blob(path)) for path in lasts.values()]
-    return bool(tails) and ended_well(tails, place.idle())
+    return [Shard(place.blob(path)) for path in lasts.values()]
 
 
 def seal(place: WritablePlace, *, recording: str, lost: Sequence[Lost] = ()) -> Manifest:

@@ -42,7 +42,7 @@ def claim(place: WritablePlace, origin: Origin, writer: str, *, resume: bool) ->
         found = _known(place)
         if found is None:
             foreign = place.foreign()
-            if foreign:
+            if foreign and _known(place) is None:  # else another writer was quicker
                 raise RecordingExists.other_files(place.at(), foreign)
         else:
             _may_join(place, found, origin, writer, resume=resume)

@@ -11,6 +11,7 @@ import xxhash
 
 from actlens.backend import root_of
 from actlens.errors import ArgumentError, IdError
+from actlens.fingerprint import function_text
 from actlens.writing.host import is_unicode, to_numpy
 
 Ids = npt.NDArray[Any]
@@ -90,7 +91,7 @@ class Sampler:
             digest = xxhash.xxh3_64_hexdigest("\0".join(map(str, np.unique(self._wanted).tolist())).encode())
             return f"{len(self._wanted)} given ids ({digest})"
         if callable(self._sample):
-            return f"function {getattr(self._sample, '__qualname__', type(self._sample).__qualname__)}"
+            return function_text(self._sample)
         return repr(self._limit)
 
     @property

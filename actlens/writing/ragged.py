@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from actlens.activations import describe
 from actlens.errors import MaskError
+from actlens.format.dtypes import is_floating
 from actlens.format.schema import ACT, SHARED, Schema
 from actlens.writing.host import Arrays, to_numpy
 
@@ -88,7 +89,8 @@ def _mask(given: Any, name: str, rows: int, sizes: Mapping[str, int]) -> npt.NDA
     if wrong:
         raise MaskError.mask_does_not_fit(name, wrong[0], size, sizes[wrong[0]])
     if name == "mask":
-        zeros_and_ones = values.dtype.kind in "biuf" and bool(((values == 0) | (values == 1)).all())
+        number = values.dtype.kind in "biu" or is_floating(values.dtype)
+        zeros_and_ones = number and bool(((values == 0) | (values == 1)).all())
         if not zeros_and_ones:
             raise MaskError.bad_mask(name, "values that are neither true and false nor 0 and 1", rows)
         return values.astype(bool)
@@ -126,7 +128,10 @@ def _layers_with_positions(
     deep = [key for key in nameless if len(shapes[key]) > 2]
     first = next(iter([*sure, *deep]), None)
     size = values.shape[1] if name == "mask" else shapes[first][1] if first is not None else 0
-    unclear = [key for key in deep if shapes[key][1] != size]
+    # of (samples, n, n, …) the first n may be heads or channels, and positions only the second
+    unclear = [
+        key for key in deep if shapes[key][1] != size or (shapes[key][2:3] == (size,) and shapes[key][3:])
+    ]
     unclear += [key for key in nameless if len(shapes[key]) == 2 and shapes[key][1] == size]
     if unclear:
         raise MaskError.unclear_positions(name, unclear[0], shapes[unclear[0]], size)

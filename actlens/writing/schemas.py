@@ -12,7 +12,7 @@ from actlens.activations import Activations, describe
 from actlens.errors import MaskError, RecordingError, RowsError
 from actlens.format import dtypes
 from actlens.format.schema import ACT, POSITION, SAMPLE, STRING, ColumnSpec, LayerSpec, Schema
-from actlens.writing.columns import spec_of
+from actlens.writing.columns import Column, spec_of
 from actlens.writing.ragged import Valid
 from actlens.writing.rows import Batch
 
@@ -52,8 +52,8 @@ def _layer_spec(acts: Mapping[str, Any], key: str, dtype: np.dtype[Any] | None, 
     )
 
 
-def join_schemas(was: Schema, now: Schema) -> None:
-    """Refuse a batch that is not as the ones before; say in what.
+def join_schemas(was: Schema, now: Schema, values: Mapping[str, Column]) -> None:
+    """Refuse a batch that is not as the ones before; say in what. `values`: those of its columns.
 
     Raises:
         RecordingError: another set of layers or columns, or another shape or dtype of one.
@@ -83,16 +83,22 @@ def join_schemas(was: Schema, now: Schema) -> None:
             )
     columns = {column.name: column for column in now.columns}
     for column in was.columns:
-        if not _fits(columns[column.name], column):
+        if not _fits(columns[column.name], column, values[column.name]):
             raise RecordingError.schema_changed(
                 f"column {column.name!r}", column.dtype, columns[column.name].dtype
             )
 
 
-def _fits(now: ColumnSpec, was: ColumnSpec) -> bool:
+def _fits(now: ColumnSpec, was: ColumnSpec, values: Column) -> bool:
     if STRING in {now.dtype, was.dtype}:
         return now.dtype == was.dtype
-    return np.can_cast(dtypes.DTYPES[now.dtype], dtypes.DTYPES[was.dtype], "safe")
+    stored = dtypes.DTYPES[was.dtype]
+    if not np.can_cast(dtypes.DTYPES[now.dtype], stored, "safe"):
+        return False
+    if values.dtype.kind not in "iu" or values.dtype.itemsize < 8 or stored.kind in "iu":
+        return True
+    exact = 1 << 53  # whole numbers up to it are floats; numpy calls all of them safe
+    return not len(values) or -exact <= int(values.min()) <= int(values.max()) <= exact
 
 
 def _ragged_text(layer: LayerSpec) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -13,10 +13,13 @@ import msgspec
 
 from actlens.errors import ReadFailed, RecordingError, WriteFailed
 from actlens.format.place import WritablePlace
+from actlens.format.reader import Shard
 from actlens.format.schema import RAGGED, VERSION, Origin, Schema, ShardMeta, writer_name
 from actlens.format.shard import Chunks, Committed, write_shard
-from actlens.format.stock import all_ended, seal
+from actlens.format.stock import ended_well, newest_shards, seal
 from actlens.writing.claim import Claimed, claim
+
+_OFTEN_UNKNOWN = {"model", "weights", "layers"}
 
 
 class Writer:
@@ -49,7 +52,12 @@ class Writer:
 
     @property
     def ended_before(self) -> bool | None:
-        """Whether the newest attempt of this rank before this one ended well; None where there is none."""
+        """Whether this rank's newest attempt before this one ended well, as one of as many ranks.
+
+        None where there is none, and nothing that was of another number of ranks.
+        """
+        if any(shard.meta.origin.ranks != self.origin.ranks for shard in self.before):
+            return False  # its share is another now: that it has ended must be said anew
         mine = [shard for shard in self.before if shard.meta.rank == self._rank]
         return mine[-1].meta.last if mine else None
 
@@ -111,7 +119,9 @@ class Writer:
         self._pool.shutdown()
         try:
             self.place.end(idle=idle)
-            if all_ended(self.place):  # else the rank that is the last to end will do it
+            newest = newest_shards(self.place)
+            self._agree_with(newest)
+            if newest and ended_well(newest, self.place.idle()):  # else the rank that ends last will do it
                 seal(self.place, recording=self.recording, lost=self._lost)
         except (OSError, ReadFailed) as error:
             rows = self._committed_rows + self.rows_before
@@ -145,16 +155,27 @@ class Writer:
         Raises:
             RecordingError: naming every one that differs.
         """
+        if self._joined:
+            self._compare(self.origin, choices)
+
+    def _agree_with(self, newest: Iterable[Shard]) -> None:
+        """Refuse to seal rows of ranks that began at once, each with a model or layers of its own."""
+        for shard in newest:
+            self._compare(shard.meta.origin, {"model": self.origin.model, "layers": self.origin.layers})
+
+    def _compare(self, before: Origin, choices: Mapping[str, Any]) -> None:
         changed: dict[str, tuple[Any, Any]] = {}
-        for field, now in choices.items() if self._joined else ():
-            was = self._weights_before() if field == "weights" else getattr(self.origin, field)
-            if (was is None or (field == "weights" and now is None)) and field != "dtype":
+        for field, now in choices.items():
+            was = self._weights_before() if field == "weights" else getattr(before, field)
+            if (was is None or (field in _OFTEN_UNKNOWN and now is None)) and field != "dtype":
                 continue  # a plain Recorder knows no model
             if isinstance(was, dict) and isinstance(now, dict):
                 keys = [key for key in {**was, **now} if was.get(key, "absent") != now.get(key, "absent")]
                 changed |= {
                     f"{field}[{key!r}]": (was.get(key, "absent"), now.get(key, "absent")) for key in keys
                 }
+                if not keys and list(was) != list(now):  # of two patterns that match, the last decides
+                    changed[f"the order of {field}"] = list(was), list(now)
             elif was != now:
                 changed[field] = (was, now)
         if changed:
