@@ -88,7 +88,7 @@ class RowSource:
         numbers = self._shards_between(first, last)
         if len(numbers) == 1:
             start = int(self._starts[numbers[0]])
-            mapped = self.shards.mapped(numbers[0], name, first - start, last - start)
+            mapped = self.shards.mapped(numbers[0], name, first - start, last - start, scan=scan)
             if mapped is not None:
                 return mapped
         self._hold_to_files(numbers)

@@ -123,11 +123,13 @@ class ShardSet:
             self._shards[number] = shard
         return shard
 
-    def mapped(self, number: int, tensor: str, first: int, last: int) -> npt.NDArray[Any] | None:
+    def mapped(
+        self, number: int, tensor: str, first: int, last: int, *, scan: bool
+    ) -> npt.NDArray[Any] | None:
         """Give rows of one shard as a view of its file, where that was asked for."""
         if not self._mmap:
             return None
-        return self.shard(number).map(tensor, first, last)
+        return self.shard(number).map(tensor, first, last, scan=scan)
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """Read a column, all rows."""

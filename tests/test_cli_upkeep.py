@@ -96,7 +96,9 @@ def test_gc(cli, run):
     assert orphan.exists()
     assert cli(*words).out == f"{run}: 1 removed (3 B)\n  .tmp-1 (3 B)\n"
     assert not orphan.exists()
-    assert "older_than= is -3600.0; it takes" in cli.refused("gc", run, "--older-than", "-1")
+    for hours in ("-1", "nan", "inf"):
+        said = cli.refused("gc", run, "--older-than", hours)
+        assert said == f"--older-than {hours} is not a number of hours of at least 0."
 
 
 @pytest.mark.parametrize("words", [["verify"], ["repair"], ["gc"], ["copy", "to"], ["merge", "to"]])
@@ -108,6 +110,20 @@ def test_what_is_no_recording(cli, tmp_path, words):
         "A recording is a folder with manifest.json and shards/."
     )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("repair", "@"), ("gc", "@"), ("copy", "run", "@"), ("merge", "run", "@"), ("merge", "@", "run", "to")],
+)
+def test_where_no_address_does(cli, run, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    for at in ("s3://me:secret@bucket/x", "https://me:secret@bucket/x?token=secret"):
+        said = cli.refused(*(at if word == "@" else word for word in words))
+        assert f"{at[: at.index('me')]}bucket/x is an address, and " in said
+        assert "copy as what is copied" in said
+        assert "secret" not in said
+        assert [one.name for one in tmp_path.iterdir()] == ["run"]
 
 
 def test_info_shows_the_state(cli, tmp_path):

@@ -194,6 +194,25 @@ def _read_all(run, shard):
     return run["a"][:], run.columns["id"], Shard(shard)._sums
 
 
+@pytest.mark.parametrize("mmap", [False, True])
+def test_a_pass_over_neighbouring_rows_checks_the_blocks_at_its_edges(tmp_path, rng, mmap):
+    path = tmp_path / "r"
+    shard = _write(path, {"a": rng.normal(size=(300, 1800)).astype("f4")})
+    start = Shard(shard).header_bytes
+    rows = slice(20, 260)
+    at = (
+        start + Shard(shard).tensors["act:a"].begin + 100 * 7200
+    )  # in the first block, which is not read whole
+    clean = shard.read_bytes()
+    _flip(shard, at)
+    part = actlens.open(path, mmap=mmap).take(rows)["a"]
+    with pytest.raises(CorruptRecording, match="block 0 of 1 MiB"):
+        list(part.chunks())
+    assert part[:].shape == actlens.open(path, mmap=mmap, verify="none")["a"][rows].shape  # some rows: unread
+    shard.write_bytes(clean)
+    assert sum(map(len, part.chunks())) == 240
+
+
 def test_a_small_read_checks_no_more_than_it_reads_unless_asked(tmp_path, rng):
     path = tmp_path / "r"
     truth = rng.normal(size=(3000, 130)).astype("f4")

@@ -11,6 +11,7 @@ import pytest
 import servers
 
 import actlens
+from actlens import upkeep
 from actlens.errors import CorruptRecording, ReadFailed, RecordingNotFound
 from actlens.remote import retry
 
@@ -70,7 +71,7 @@ def test_only_a_sealed_recording_can_be_read_where_nothing_can_be_listed(run):
     text = (folder / "manifest.json").read_text()
     (folder / "manifest.json").unlink()
     with pytest.raises(
-        RecordingNotFound, match=f"cannot open {address}: there is no manifest.json, and this place"
+        RecordingNotFound, match=f"cannot read {address}: there is no manifest.json, and this place"
     ):
         actlens.open(address)
     with actlens.Recorder(folder.parent / "unsealed-run") as rec:
@@ -80,6 +81,12 @@ def test_only_a_sealed_recording_can_be_read_where_nothing_can_be_listed(run):
             RecordingNotFound, match="its manifest.json is not sealed, and this place cannot be list"
         ):
             actlens.open(address.rpartition("/")[0] + "/unsealed-run")
+        for act in (
+            upkeep.verify,
+            lambda at: upkeep.copy(at, folder.parent / "copied"),
+        ):  # not: "ok, 0 shards"
+            with pytest.raises(RecordingNotFound, match="its manifest.json is not sealed, and this place"):
+                act(address.rpartition("/")[0] + "/unsealed-run")
     (folder / "manifest.json").write_text(text)
     assert actlens.open(address).rows == 200
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import ml_dtypes
@@ -15,11 +16,14 @@ import actlens
 from actlens import upkeep
 from actlens.activations import Activations
 from actlens.errors import (
+    AddressError,
     ArgumentError,
     CorruptRecording,
     InputError,
+    ReadFailed,
     RecordingExists,
     RecordingNotFound,
+    UnsupportedFormat,
     UpkeepError,
     WriteFailed,
 )
@@ -222,6 +226,51 @@ def test_what_cannot_be_copied(tmp_path):
     with pytest.raises(ArgumentError, match="path is 3; it takes"):
         upkeep.copy(tmp_path, 3)
     assert rest(tmp_path) == []
+
+
+@pytest.mark.parametrize("act", [upkeep.copy, lambda a, b: upkeep.merge([a], b)])
+def test_a_target_at_an_address_is_no_folder_here(run, tmp_path, monkeypatch, act):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AddressError, match="s3://b/x is an address, and the target of a "):
+        act(run, "s3://b/x")
+    assert rest(tmp_path) == ["run"]
+
+
+def test_from_an_address(run, tmp_path):
+    pytest.importorskip("fsspec")
+    upkeep.copy(f"local://{run}", tmp_path / "copy")
+    assert contents(tmp_path / "copy") == contents(run)
+
+
+def test_names_that_the_system_does_not_take(run, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    for act in (upkeep.copy, lambda a, b: upkeep.merge([a], b)):
+        with pytest.raises(WriteFailed, match=r"could not be written: File name too long"):
+            act(run, tmp_path / ("x" * 300))
+        with pytest.raises(WriteFailed, match="could not be written"):
+            act(run, tmp_path / "loop" / "x")
+        with pytest.raises(ArgumentError, match="it takes the name of a folder"):
+            act(run, f"{tmp_path}/\ud800")
+    assert rest(tmp_path) == ["loop", "run"]
+
+
+@pytest.mark.parametrize("act", [upkeep.copy, lambda a, b: upkeep.merge([a], b)])
+def test_what_cannot_be_read_is_not_called_damaged(run, tmp_path, monkeypatch, act):
+    shard, opened = shards(run)[1], os.open
+
+    def refusing(path, *args, **more):
+        if str(path) == str(shard):
+            raise PermissionError(13, "Permission denied", path)
+        return opened(path, *args, **more)
+
+    monkeypatch.setattr("actlens.format.blob.os.open", refusing)
+    with pytest.raises(ReadFailed, match=r"was not (copied|merged): .*Permission denied.* may well be whole"):
+        act(run, tmp_path / "target")
+    monkeypatch.undo()
+    cases.reheadered(shard, lambda e, m: m.update(version=[9, 0]))
+    with pytest.raises(UnsupportedFormat, match="has format version 9.0"):
+        act(run, tmp_path / "target")
+    assert rest(tmp_path) == ["run"]
 
 
 # merge

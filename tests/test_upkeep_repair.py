@@ -23,6 +23,7 @@ from actlens.errors import (
     UnsupportedFormat,
     WriteFailed,
 )
+from actlens.format.blob import LocalBlob
 
 
 @pytest.fixture(scope="module")
@@ -274,6 +275,45 @@ def test_foreign_shards_are_not_counted_as_lost(run, tmp_path):
     settled(run)
 
 
+def test_a_shard_that_was_lost_in_the_place_of_another_is_told(tmp_path):
+    path = tmp_path / "run"
+    cases.two_ranks(path)
+    first, later = (sorted(one.glob("*.safetensors")) for one in sorted((path / "shards").iterdir()))
+    content = first[0].read_bytes(), later[1].read_bytes()
+    first[0].write_bytes(content[1])
+    later[1].write_bytes(content[0])  # they changed places, and then:
+    flip(later[1], 200)
+    for shard in first[1:]:
+        flip(shard, 200)
+    (path / "manifest.json").unlink()
+    done = upkeep.repair(path)
+    assert [one.path for one in done.lost] == [name(path, one) for one in (*first, later[1])]
+    settled(path)
+
+
+def test_shards_under_wrong_names_alone_are_still_of_this_recording(run):
+    kept, *others = shards(run)
+    rows = samples(kept)
+    for other in others:
+        other.unlink()
+    kept.rename(kept.with_name("00000007.safetensors"))
+    (run / "manifest.json").unlink()
+    done = upkeep.repair(run)
+    assert "it was renamed: it says it is" in done.set_aside[0].why
+    assert pairs(done) == rows
+    again = settled(run)
+    assert (again.lost, again.rows) == (done.lost, 0)
+
+
+def test_a_last_shard_of_which_nothing_tells_is_not_passed_over(run):
+    shards(run)[-1].unlink()
+    (run / "manifest.json").unlink()
+    done = upkeep.repair(run)
+    assert (done.lost, done.sealed) == ((), False)
+    assert "Not sealed: a writer was stopped, or its last shards are gone" in str(done)
+    settled(run)
+
+
 def test_a_foreign_shard_in_the_place_of_another(run, tmp_path):
     cases.made(tmp_path / "other", seed=3)
     shard, rows = shards(run)[1], len(samples(shards(run)[1]))
@@ -474,6 +514,35 @@ def test_what_may_be_whole_is_not_given_up(run, monkeypatch):
         upkeep.repair(run)
     shard.write_bytes(before[name(run, shard)])
     assert contents(run) == before
+
+
+def test_a_foreign_shard_in_the_place_of_the_last_is_a_loss(run, tmp_path):
+    cases.made(tmp_path / "other", seed=3)
+    shard = shards(run)[-1]
+    shutil.copy(shards(tmp_path / "other")[1], shard)
+    (run / "manifest.json").unlink()
+    done = upkeep.repair(run)
+    assert [(one.path, one.rows, one.ids) for one in done.lost] == [(name(run, shard), -1, None)]
+    assert settled(run).lost == done.lost
+
+
+def test_a_read_that_fails_half_way_is_no_damage(tmp_path, monkeypatch):
+    path = tmp_path / "run"
+    cases.wide(path)
+    (shard,) = shards(path)
+    start, fill, before = layout(shard)[1], LocalBlob.fill, contents(path)
+
+    def failing(self, spans):
+        for at, view in fill(self, spans):
+            if at <= start + cases.MIB + 5 < at + len(view):
+                cause = OSError(116, "Stale file handle")
+                raise ReadFailed.of(shard, cause) from cause
+            yield at, view
+
+    monkeypatch.setattr(LocalBlob, "fill", failing)
+    with pytest.raises(ReadFailed, match="was not repaired: it cannot be read: Stale file handle"):
+        upkeep.repair(path)
+    assert contents(path) == before
 
 
 def test_ranks_that_counted_their_ids_cannot_be_repaired(tmp_path):

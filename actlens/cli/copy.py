@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Source = Annotated[Path, typer.Argument(metavar="SOURCE", help="The folder of a recording.")]
+Source = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="The folder of a recording, or an address as s3://bucket/run.")
+]
 Target = Annotated[
-    Path, typer.Argument(metavar="TARGET", help="A path that does not exist yet, or an empty folder.")
+    str, typer.Argument(metavar="TARGET", help="A path that does not exist yet, or an empty folder.")
 ]
 
 

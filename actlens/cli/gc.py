@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import typer
 
-from actlens.cli.options import Run
+from actlens.cli.options import Folder
 
 
 def gc(
-    run: Run,
+    run: Folder,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed.")] = False,
     older_than: Annotated[
         float, typer.Option("--older-than", metavar="HOURS", help="Leave alone what is younger.")
@@ -18,5 +19,8 @@ def gc(
 ) -> None:
     """Remove temporary files, and empty folders, of writers that died."""
     from actlens import upkeep
+    from actlens.cli.problems import Misuse
 
+    if not 0 <= older_than < math.inf:
+        raise Misuse.hours(older_than)
     typer.echo(str(upkeep.gc(run, older_than * 3600, dry_run=dry_run)))

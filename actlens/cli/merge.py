@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +9,7 @@ import typer
 from actlens.cli.copy import Target
 
 Sources = Annotated[
-    list[Path], typer.Argument(metavar="SOURCE", help="Recordings, in the order that their rows shall have.")
+    list[str], typer.Argument(metavar="SOURCE", help="Recordings, in the order that their rows shall have.")
 ]
 
 

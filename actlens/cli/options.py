@@ -10,6 +10,7 @@ import typer
 Run = Annotated[
     str, typer.Argument(metavar="RUN", help="The folder of a recording, or an address as s3://bucket/run.")
 ]
+Folder = Annotated[str, typer.Argument(metavar="RUN", help="The folder of a recording.")]
 Layer = Annotated[str, typer.Argument(metavar="LAYER", help="A layer in it; `actlens info RUN` lists them.")]
 Where = Annotated[
     list[str] | None,

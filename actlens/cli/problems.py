@@ -99,6 +99,11 @@ class Misuse(InputError):
         return cls(f"{option} {given!r} is not a list of whole numbers, as 0,2.")
 
     @classmethod
+    def hours(cls, given: float) -> Misuse:
+        """`--older-than -1`."""
+        return cls(f"--older-than {given:g} is not a number of hours of at least 0.")
+
+    @classmethod
     def both(cls, first: str, second: str) -> Misuse:
         """Two options that exclude each other."""
         return cls(f"{first} and {second} exclude each other: give one of them.")

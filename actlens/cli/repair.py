@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from actlens.cli.options import Run
+from actlens.cli.options import Folder
 
 
-def repair(run: Run) -> None:
+def repair(run: Folder) -> None:
     """Set damaged shards aside and make the manifest anew. Nothing is deleted; says what is lost."""
     from actlens import upkeep
 

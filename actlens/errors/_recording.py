@@ -140,7 +140,7 @@ class RecordingNotFound(RecordingError):
         """A web server: only what a sealed manifest names can be found there."""
         seen = "its manifest.json is not sealed" if there else "there is no manifest.json"
         return cls(
-            f"cannot open {path}: {seen}, and this place cannot be listed. Only a sealed recording can be read there: "
+            f"cannot read {path}: {seen}, and this place cannot be listed. Only a sealed recording can be read there: "
             "end its writer well (close(), or the end of its with block), then copy all of it."
         )
 

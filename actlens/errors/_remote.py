@@ -34,6 +34,14 @@ class AddressError(ArgumentError):
         )
 
     @classmethod
+    def only_folders(cls, given: object, what: str) -> AddressError:
+        """`repair("s3://bucket/run")`."""
+        return cls(
+            f"{given} is an address, and {what} is a folder of this machine. Of upkeep, only verify takes an address, and copy as "
+            "what is copied: actlens copy ADDRESS FOLDER brings a recording here."
+        )
+
+    @classmethod
     def no_mmap(cls) -> AddressError:
         """`open("s3://…", mmap=True)`."""
         return cls(

@@ -108,6 +108,14 @@ class UpkeepError(RecordingError):
         )
 
     @classmethod
+    def unread_source(cls, source: object, problem: str, done: str) -> ReadFailed:
+        """A copy or merge of what the system, or the network, does not give."""
+        return ReadFailed(
+            f"{source} was not {done}: {problem}. Nothing was left at the target, and the source may well be whole: "
+            "mend the cause (permissions, a mount, the network) and try again."
+        )
+
+    @classmethod
     def damaged_target(cls, target: object, problems: Sequence[str]) -> CorruptRecording:
         """What was written does not read as it was."""
         return CorruptRecording(

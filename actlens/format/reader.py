@@ -183,7 +183,7 @@ class Shard:
         if len(rows) and size:
             read_spans(self._blob, spans)
 
-    def map(self, name: str, first: int, last: int) -> npt.NDArray[Any] | None:
+    def map(self, name: str, first: int, last: int, *, scan: bool = False) -> npt.NDArray[Any] | None:
         """Give rows [first, last) as a view of the mapped file, verified like a read; None if it cannot."""
         tensor = self.tensors[name]
         if tensor.begin == tensor.end:
@@ -195,7 +195,7 @@ class Shard:
         part = mapped[begin:end]
         if self._verify != "none":
             pieces = self._pieces(tensor.begin + begin, part.data)
-            self._check(tensor, tensor.begin + begin, part.data, pieces, edges=self._verify == "all")
+            self._check(tensor, tensor.begin + begin, part.data, pieces, edges=scan or self._verify == "all")
         return np.asarray(part).view(tensor.dtype).reshape(last - first, *tensor.shape[1:])
 
     def _fill(self, tensor: header.Tensor, begin: int, view: memoryview, *, edges: bool) -> None:

@@ -14,8 +14,7 @@ from actlens.errors import RecordingNotFound, UpkeepError
 from actlens.format.local import LocalPlace
 from actlens.format.place import MANIFEST, SHARDS
 from actlens.table import bytes_text
-from actlens.upkeep.surroundings import entries_of, living, temporary_files
-from actlens.writing.options import folder_path
+from actlens.upkeep.surroundings import entries_of, folder_of, living, temporary_files
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,9 +70,7 @@ def gc(path: str | Path, older_than: float = 86400.0, *, dry_run: bool = False) 
     ['.tmp-0123']
     """
     age = _age(older_than)
-    folder = folder_path(path)
-    if not folder.is_dir():
-        raise RecordingNotFound.of(folder, "it is a file" if folder.exists() else "it does not exist")
+    folder = folder_of(path, "what is cleared")
     if not any(os.path.lexists(folder / name) for name in (MANIFEST, SHARDS)):
         raise RecordingNotFound.of(folder, "it holds neither manifest.json nor shards")
     place, before = LocalPlace(folder), time.time() - age

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from actlens.errors import RecordingNotFound, UpkeepError
+from actlens.errors import RecordingNotFound
 from actlens.format.local import LocalPlace
 from actlens.format.place import MANIFEST
 from actlens.recording import Recording, opened, place_of
 from actlens.upkeep.report import Problem
 from actlens.upkeep.shard_check import ShardCheck
-from actlens.upkeep.target import appearing
+from actlens.upkeep.target import appearing, refusal
 from actlens.upkeep.verifying import examine
-from actlens.writing.options import folder_path
+from actlens.writing.options import local_folder
 
 _MANIFEST_BYTES = 256 << 20
 
@@ -28,13 +28,14 @@ def copy(source: str | Path, target: str | Path) -> Recording:
     the target, and no target.
 
     Args:
-        source: the recording.
+        source: the recording: its folder, or its address (docs/guide.md).
         target: a path that does not exist, or an empty folder; folders above it are made.
 
     Raises:
         RecordingNotFound: there is no recording at `source`, or nothing is committed there.
         RecordingExists: the target is taken.
         CorruptRecording: the source is damaged; the message names the file. Nothing is left at the target.
+        ReadFailed: the source cannot be read, and may be whole. Nothing is left at the target.
         WriteFailed: the disk refused. Nothing is left at the target.
 
     >>> import actlens, tempfile, numpy as np
@@ -46,8 +47,8 @@ def copy(source: str | Path, target: str | Path) -> Recording:
     array([[1., 0.],
            [0., 1.]])
     """
-    place, folder = place_of(source), folder_path(target)
-    with appearing(folder, [folder_path(source)]) as aside:
+    place, folder = place_of(source), local_folder(target, "the target of a copy")
+    with appearing(folder, [place.folder] if isinstance(place, LocalPlace) else []) as aside:
         copied = LocalPlace(aside)
         manifest = place.manifest(
             lambda: _MANIFEST_BYTES
@@ -71,6 +72,6 @@ def copy(source: str | Path, target: str | Path) -> Recording:
 
 
 def _refuse(source: object, problems: Iterable[Problem]) -> None:
-    found = [str(problem) for problem in problems]
+    found = list(problems)
     if found:
-        raise UpkeepError.damaged_source(source, found, "copied")
+        raise refusal(source, found, "copied")

@@ -66,9 +66,7 @@ class Remains:
 def remains(result: Examination, set_aside: Iterable[str]) -> list[Remains]:
     """Look at every file that is damaged, and at those that earlier repairs have set aside."""
     found = [
-        Remains(
-            check.path, _was(check.facts, check.path, result.recording), check.problems[0].what, check.facts
-        )
+        _remains(check.path, check, check.problems[0].what, result.recording)
         for check in result.checks
         if not check.ok
     ]
@@ -80,16 +78,26 @@ def remains(result: Examination, set_aside: Iterable[str]) -> list[Remains]:
         if check.ok and path not in explained:
             check.data()
         why = check.problems[0].what if check.problems else "it was set aside"
-        was = _was(check.facts, path, result.recording)
-        found.append(Remains(file, was if was and _SHARD_PATH.fullmatch(was) else None, why, check.facts))
+        found.append(_remains(file, check, why, result.recording))
     return found
 
 
-def _was(facts: Facts | None, path: str, recording: str | None) -> str | None:
-    """Say which shard a file was: what its header says, else the name under which it lies."""
-    if facts is None:
-        return path
-    return facts.name if facts.recording == recording else None
+def _remains(file: str, check: ShardCheck, why: str, recording: str | None) -> Remains:
+    """Say which shard a file was: what its header says, else the name under which it lies.
+
+    A file of another recording has taken the place of a shard, unless it lies in a folder of its own writer.
+    """
+    facts, was = check.facts, check.path
+    if facts is not None and facts.recording == recording:
+        was = facts.name
+    elif facts is not None:
+        own = check.path.split("/")[1] == facts.writer
+        return Remains(file, None, why, facts) if own else Remains(file, _shard(was), why, None)
+    return Remains(file, _shard(was), why, facts)
+
+
+def _shard(path: str) -> str | None:
+    return path if _SHARD_PATH.fullmatch(path) else None
 
 
 def lost_shards(result: Examination, found: Sequence[Remains]) -> tuple[Lost, ...]:
@@ -106,7 +114,7 @@ def lost_shards(result: Examination, found: Sequence[Remains]) -> tuple[Lost, ..
             if one.facts is not None:
                 rows.setdefault(one.path, one.facts.rows)
     paths = {*reasons, *result.missing, *said, *listed} - set(whole)
-    paths |= set(gaps(whole, paths))
+    paths |= set(gaps(sorted({*whole, *paths}), paths))  # before a lost one there were others too
     return tuple(
         said.get(path)
         or Lost(

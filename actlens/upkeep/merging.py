@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ from actlens.format.reader import Shard
 from actlens.format.schema import ACT, LayerSpec, Origin, Schema
 from actlens.recording import Recording, opened, place_of
 from actlens.upkeep.merged_ids import refuse_same_samples
-from actlens.upkeep.target import appearing
+from actlens.upkeep.target import appearing, refusal
 from actlens.upkeep.verifying import Examination, examine
 from actlens.writing.buffer import ShardBuffer
-from actlens.writing.options import at_least, folder_path
+from actlens.writing.options import at_least, local_folder
 from actlens.writing.origin import make_origin
 from actlens.writing.ragged import Valid
 from actlens.writing.writer import Writer
@@ -77,6 +78,7 @@ def merge(sources: Iterable[str | Path], target: str | Path, *, shard_bytes: int
         UpkeepError: layers or columns differ; the same (step, id) in two sources; the same id in two sources
             of which one counted its ids from 0, in whatever step, since it is not the same sample there.
         CorruptRecording: a source is damaged. Nothing is left at the target.
+        ReadFailed: a source cannot be read, and may be whole. Nothing is left at the target.
         WriteFailed: the disk refused. Nothing is left at the target.
 
     >>> import actlens, tempfile, numpy as np
@@ -93,7 +95,7 @@ def merge(sources: Iterable[str | Path], target: str | Path, *, shard_bytes: int
     """
     paths = _paths(sources)
     shard_bytes = at_least("shard_bytes", shard_bytes, 1)
-    folder = folder_path(target)
+    folder = local_folder(target, "the target of a merge")
     with appearing(folder, paths) as aside:
         parts = [_source(path) for path in paths]
         schema = _one_schema(parts)
@@ -107,22 +109,21 @@ def merge(sources: Iterable[str | Path], target: str | Path, *, shard_bytes: int
 def _paths(sources: Any) -> list[Path]:
     if isinstance(sources, (str, bytes, Path)) or not isinstance(sources, Iterable):
         raise UpkeepError.no_sources(sources)
-    paths = [folder_path(path) for path in sources]
+    paths = [local_folder(path, "a source of a merge") for path in sources]
     if not paths:
         raise UpkeepError.no_sources(paths)
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for path in paths:
-        if path.resolve() in seen:
+        if os.path.realpath(path) in seen:
             raise UpkeepError.source_twice(path)
-        seen.add(path.resolve())
+        seen.add(os.path.realpath(path))
     return paths
 
 
 def _source(path: Path) -> Source:
     found = examine(place_of(path), compare=False)
     if not found.verification.ok:
-        problems = [str(problem) for problem in found.verification.problems]
-        raise UpkeepError.damaged_source(found.place.at(), problems, "merged")
+        raise refusal(found.place.at(), found.verification.problems, "merged")
     if not found.checks:
         raise RecordingNotFound.no_shards(found.place.at())
     meta = Shard(found.place.blob(found.checks[0].path)).meta

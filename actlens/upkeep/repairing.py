@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from actlens.errors import RecordingNotFound, UpkeepError
+from actlens.errors import UpkeepError
 from actlens.format import manifest as index
 from actlens.format.commit import sync_folder
 from actlens.format.local import LocalPlace
@@ -21,9 +21,8 @@ from actlens.format.schema import VERSION, Origin
 from actlens.format.stock import open_shards, taken_stock
 from actlens.upkeep.losing import LostShard, Remains, described, lost_shards, remains, set_aside_name
 from actlens.upkeep.shard_check import AsMeant
-from actlens.upkeep.surroundings import SET_ASIDE, living, repairing, set_aside_files
+from actlens.upkeep.surroundings import SET_ASIDE, folder_of, living, repairing, set_aside_files
 from actlens.upkeep.verifying import Examination, examine
-from actlens.writing.options import folder_path
 
 _SHOWN = 12
 
@@ -98,6 +97,11 @@ class Repair:
                 "  To record them again, run the same program with resume=True. "
                 "A file restored from a copy to its old path counts again after another repair."
             )
+        if not self.sealed:
+            lines.append(
+                "  Not sealed: a writer was stopped, or its last shards are gone, of which nothing tells. "
+                "The same program with resume=True records what is missing."
+            )
         return "\n".join(lines)
 
 
@@ -149,9 +153,7 @@ def repair(path: str | Path) -> Repair:
     >>> upkeep.repair(rec.path).manifest_rebuilt, upkeep.verify(rec.path).sealed
     (True, True)
     """
-    folder = folder_path(path)
-    if not folder.is_dir():
-        raise RecordingNotFound.of(folder, "it is a file" if folder.exists() else "it does not exist")
+    folder = folder_of(path, "what is repaired")
     with repairing(folder):
         return _repaired(LocalPlace(folder))
 

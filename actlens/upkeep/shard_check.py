@@ -193,9 +193,9 @@ class ShardCheck:
         payload: Sequence[Tensor],
         sums: npt.NDArray[np.uint64] | None,
         sink: Sink | None,
-    ) -> tuple[dict[int, str], set[str]]:
+    ) -> tuple[dict[int, tuple[str, Kind]], set[str]]:
         """Give the blocks that are bad, and why; and the tensors that do not match their digests."""
-        bad_blocks: dict[int, str] = {}
+        bad_blocks: dict[int, tuple[str, Kind]] = {}
         bad_tensors: set[str] = set()
         end = payload[-1].end if payload else 0
         running = xxhash.xxh3_128()
@@ -206,13 +206,13 @@ class ShardCheck:
             try:
                 read_spans(self._blob, [(self._start + lo, view)])
             except (CorruptRecording, ReadFailed) as error:
-                bad_blocks[block] = what_was_seen(error)
+                bad_blocks[block] = what_was_seen(error), kind_of(error)
             else:
                 if sums is not None and block_sum(view) != int(sums[block]):
-                    bad_blocks[block] = ""
+                    bad_blocks[block] = "", "damaged"
                 if sink is not None:
                     sink.write_at([view], self._start + lo)
-            unread = bool(bad_blocks.get(block))
+            unread = block in bad_blocks and bad_blocks[block][0] != ""
             while at < len(payload) and payload[at].begin <= hi:
                 tensor = payload[at]
                 running.update(view[max(tensor.begin, lo) - lo : min(tensor.end, hi) - lo])
@@ -231,18 +231,18 @@ class ShardCheck:
         return {tensor.name for tensor in tensors if shard.meta.digests[tensor.name] != hex128(b"")}
 
     def _located(
-        self, payload: Sequence[Tensor], bad_blocks: dict[int, str], bad_tensors: set[str]
+        self, payload: Sequence[Tensor], bad_blocks: dict[int, tuple[str, Kind]], bad_tensors: set[str]
     ) -> Iterator[Problem]:
         """Say where the damage lies: in the blocks that are bad, the tensors that are."""
         located: set[str] = set()
-        for block, why in bad_blocks.items():
+        for block, (why, kind) in bad_blocks.items():
             lo, hi = block * BLOCK, min((block + 1) * BLOCK, payload[-1].end)
             here = [t for t in payload if t.name in bad_tensors and t.begin < hi and t.end > lo]
             located |= {tensor.name for tensor in here}
             for tensor in here:
                 span = self._start + max(lo, tensor.begin), self._start + min(hi, tensor.end)
                 what = why or f"the data of {tensor.name!r} does not match its digest"
-                yield Problem(self.path, what, tensor.name, block, span)
+                yield Problem(self.path, what, tensor.name, block, span, kind)
             if not here:
                 what = f"block {block} does not match its sum, though all tensors match their digests"
                 yield Problem(self.path, what, BLOCKS, block, (self._start + lo, self._start + hi))

@@ -13,7 +13,9 @@ from actlens.errors import UpkeepError
 from actlens.format.commit import TEMPORARY
 from actlens.format.local import LocalPlace
 from actlens.format.place import IDLE, MANIFEST, SHARDS, Place
+from actlens.recording import place_of
 from actlens.upkeep.report import Orphan
+from actlens.writing.options import local_folder
 
 SET_ASIDE = "set-aside"
 
@@ -100,6 +102,19 @@ def entries_of(folder: Path) -> list[os.DirEntry[str]]:
             return sorted(entries, key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def folder_of(path: str | Path, what: str) -> Path:
+    """Give the folder of a recording that is to be changed; `what` says in a message what it is for.
+
+    Raises:
+        RecordingNotFound: there is no folder.
+        ReadFailed: the system does not let it be looked at.
+        ArgumentError: an address, or no path.
+    """
+    folder = local_folder(path, what)
+    place_of(folder)
+    return folder
 
 
 @contextlib.contextmanager

@@ -10,9 +10,10 @@ import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from actlens.errors import UpkeepError, WriteFailed
+from actlens.errors import ActlensError, UpkeepError, WriteFailed
 from actlens.format.commit import TEMPORARY, sync_folder
 from actlens.format.local import LocalPlace
+from actlens.upkeep.report import Problem
 from actlens.upkeep.verifying import examine
 
 _TAKEN = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}
@@ -31,7 +32,12 @@ def appearing(target: Path, sources: Sequence[Path]) -> Iterator[Path]:
         CorruptRecording: what was written does not read back.
         WriteFailed: the disk refused.
     """
-    _check(target, sources)
+    try:
+        _check(target, sources)
+    except OSError as error:  # a name too long, a folder above it that may not be entered
+        if isinstance(error, ActlensError):
+            raise
+        raise UpkeepError.not_written(target, error) from error
     made: list[Path] = []
     aside = target.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
     try:
@@ -52,13 +58,25 @@ def appearing(target: Path, sources: Sequence[Path]) -> Iterator[Path]:
         raise
 
 
+def refusal(source: object, problems: Sequence[Problem], done: str) -> ActlensError:
+    """Give the error of a source: it is damaged, else of a later version, else it cannot be read."""
+    damaged = [str(problem) for problem in problems if problem.kind not in {"unreadable", "newer"}]
+    newer = [problem.what for problem in problems if problem.kind == "newer"]
+    if damaged:
+        return UpkeepError.damaged_source(source, damaged, done)
+    if newer:
+        return UpkeepError.later_version(newer[0])
+    return UpkeepError.unread_source(source, str(problems[0]), done)
+
+
 def _check(target: Path, sources: Sequence[Path]) -> None:
     if target.is_symlink():
         raise UpkeepError.target_taken(target, "a symbolic link")
     if target.exists() and not target.is_dir():
         raise UpkeepError.target_taken(target, "a file")
     for source in sources:
-        if target.resolve() != source.resolve() and target.resolve().is_relative_to(source.resolve()):
+        outer, inner = Path(os.path.realpath(source)), Path(os.path.realpath(target))
+        if outer != inner and inner.is_relative_to(outer):
             raise UpkeepError.inside(target, source)
     if target.is_dir() and any(target.iterdir()):
         raise UpkeepError.target_taken(target, "a folder that is not empty")

@@ -31,7 +31,8 @@ def verify(path: str | Path) -> Verification:
     size; a recording of several writers needs its ids in memory besides.
 
     Raises:
-        RecordingNotFound: nothing is there. All else is in the `problems`.
+        RecordingNotFound: nothing is there, or nothing tells which shards are (on a web server, where it is
+            not sealed). All else is in the `problems`.
 
     >>> import actlens, tempfile, numpy as np
     >>> from actlens import upkeep
@@ -113,6 +114,8 @@ def _listed(place: Place, manifest: Manifest | None) -> tuple[list[str], list[st
     except CorruptRecording:  # gaps, that are there still after some time
         paths = place.shard_paths()
     if paths is None:  # a place that cannot be listed
+        if manifest is not None and not manifest.sealed:
+            raise RecordingNotFound.not_listed(place.at(), there=True)
         return listed, []
     there = set(paths)
     missing = {*gaps(paths, lost), *(path for path in listed if path not in there)}
@@ -122,7 +125,7 @@ def _listed(place: Place, manifest: Manifest | None) -> tuple[list[str], list[st
 def _recording(manifest: Manifest | None, checks: Sequence[ShardCheck]) -> str | None:
     """Decide which recording this is: what the manifest says if a shard of its list is there, or most shards.
 
-    A shard that does not lie where it says it belongs has no voice.
+    A shard that does not lie where it says it belongs has no voice, unless there are no others.
     """
     facts = [check.facts for check in checks if check.facts and check.facts.name == check.path]
     if manifest is not None:
@@ -133,6 +136,7 @@ def _recording(manifest: Manifest | None, checks: Sequence[ShardCheck]) -> str |
     votes = Counter(one.recording for one in facts)
     if manifest is not None and votes[manifest.recording] == max(votes.values(), default=0):
         return manifest.recording
+    votes = votes or Counter(check.facts.recording for check in checks if check.facts)
     return votes.most_common(1)[0][0] if votes else None
 
 

@@ -42,11 +42,23 @@ def at_least(name: str, value: Any, least: int, *, most: int | None = None) -> i
 
 def folder_path(path: Any) -> Path:
     """Read a path."""
-    if not isinstance(path, (str, os.PathLike)) or "\0" in os.fspath(path):
+    try:
+        fits = isinstance(path, (str, os.PathLike)) and b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:  # half a character is no part of a name
+        fits = False
+    if not fits:
         raise ArgumentError.path(path)
     if isinstance(path, Path) and _COLLAPSED.match(str(path)) and not Path(path.parts[0]).exists():
         raise AddressError.collapsed(path)
     return Path(path)
+
+
+def local_folder(path: Any, what: str) -> Path:
+    """Read a path where no address does; `what` says in a message what it is for."""
+    if is_address(path):
+        address = importlib.import_module("actlens.remote.address").Address
+        raise AddressError.only_folders(address.parse(path), what)
+    return folder_path(path)
 
 
 def rank_of(rank: Any, ranks: int) -> int:
