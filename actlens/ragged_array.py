@@ -108,7 +108,8 @@ class RaggedArray:
             NotFound: there is no such row.
         """
         count = len(self)
-        if not isinstance(number, (int, np.integer)) or not -count <= number < count:
+        whole = isinstance(number, (int, np.integer)) and not isinstance(number, bool)
+        if not whole or not -count <= number < count:
             raise NotFound.row(self.name, number, count)
         row = int(number) % count if self._rows is None else int(self._rows[number])
         source = TokenSource(self._shards, self._spec.ragged)
@@ -136,14 +137,18 @@ class RaggedArray:
                 bools.
 
         Raises:
-            ArgumentError: integers or bools, and no `fill`.
+            ArgumentError: integers or bools, and no `fill`; one that the dtype cannot hold.
         """
         if fill is None:
             if self.dtype.kind in "iub":
                 raise ArgumentError.fill(self.name, self.dtype.name)
             fill = np.nan
+        try:
+            value = np.full((), fill, self.dtype)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ArgumentError.bad_fill(self.name, fill, self.dtype.name) from error
         lengths = self.lengths
-        out = np.full((len(self), int(lengths.max(initial=0)), *self._spec.shape), fill, self.dtype)
+        out = np.full((len(self), int(lengths.max(initial=0)), *self._spec.shape), value, self.dtype)
         at = 0
         for chunk in self.tokens.chunks():
             rows, places = self._cells(at, at + len(chunk))

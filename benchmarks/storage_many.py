@@ -58,8 +58,8 @@ def _added(count: int) -> Callable[[Path, Sizes], Figures]:
 
     def run(folder: Path, _sizes: Sizes) -> Figures:
         path = folder / str(count)
-        rec = actlens.Recorder(path, resume=True)
         was = set((path / "shards").iterdir())
+        rec = actlens.Recorder(path, resume=True)
         times, cpu = [], time.process_time()
         for number in range(_COMMITS):
             start = time.perf_counter()

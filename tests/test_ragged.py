@@ -229,7 +229,7 @@ def test_no_one_array(run):
     for use in (lambda h: h[0], np.asarray, lambda h: h[:]):
         with pytest.raises(ArgumentError, match="different number of positions .axis 'token'.*layer.tokens"):
             use(run["h"])
-    for row in (5, -6, 1.0, "a", slice(0, 2)):
+    for row in (5, -6, 1.0, "a", True, slice(0, 2)):
         with pytest.raises(NotFound, match="layer 'h' has no row .* It has 5 rows, 0 to 4"):
             run["h"].row(row)
 
@@ -238,6 +238,11 @@ def test_integers_have_no_nan_to_pad_with(tmp_path):
     run = _written(tmp_path / "r", {"h": np.ones((2, 2, 1), "i4")}, lengths=[1, 2])
     with pytest.raises(ArgumentError, match="of dtype int32, which has no NaN to pad with.*fill=0"):
         run["h"].padded()
+    for fill in (1 << 40, "a", [1, 2]):
+        with pytest.raises(
+            ArgumentError, match="fill= is .*, which int32, the dtype of layer 'h', does not hold"
+        ):
+            run["h"].padded(fill=fill)
     assert run["h"].padded(fill=0).tolist() == [[[1], [0]], [[1], [1]]]
     assert run["h"].mean()[:].tolist() == [[1.0], [1.0]]
 

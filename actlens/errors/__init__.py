@@ -56,7 +56,6 @@ from actlens.errors._recording import ReadFailed as ReadFailed
 from actlens.errors._recording import RecordingError as RecordingError
 from actlens.errors._recording import RecordingExists as RecordingExists
 from actlens.errors._recording import RecordingNotFound as RecordingNotFound
-from actlens.errors._recording import UnsupportedFormat as UnsupportedFormat
 from actlens.errors._recording import WriteFailed as WriteFailed
 from actlens.errors._remote import AddressError as AddressError
 from actlens.errors._rows import ArgumentError as ArgumentError
@@ -64,5 +63,6 @@ from actlens.errors._rows import BatchError as BatchError
 from actlens.errors._rows import ColumnError as ColumnError
 from actlens.errors._rows import IdError as IdError
 from actlens.errors._rows import RowsError as RowsError
+from actlens.errors._unsupported import UnsupportedFormat as UnsupportedFormat
 from actlens.errors._upkeep import UpkeepError as UpkeepError
 from actlens.errors._upkeep import what_was_seen as what_was_seen

@@ -241,7 +241,7 @@ class CorruptRecording(RecordingError):
 
     @classmethod
     def cut_short(cls, path: object) -> CorruptRecording:
-        """A file that ends in the middle of what it says it holds."""
+        """A file that ends too early."""
         return cls.shard(path, "it ends before its data; it was cut short")
 
     @classmethod
@@ -263,29 +263,19 @@ class CorruptRecording(RecordingError):
         )
 
     @classmethod
+    def other_schema(cls, path: object, first: object) -> CorruptRecording:
+        """Shards that are whole, of programs that recorded different things."""
+        return cls(
+            f"the layers or columns of {path} differ from those of {first}: two programs have written into one recording. "
+            "Move the writers' folders of one of them out of shards/, and the other opens."
+        )
+
+    @classmethod
     def numbered_ranks(cls, path: object, ranks: Iterable[int]) -> CorruptRecording:
         """Several ranks, and ids that one of them counted itself."""
         return cls(
             f"the ids in {path} were counted from 0, and ranks {listed(ranks)} wrote this recording: the same number "
             "may be two samples. Record again, and give id= in every rank."
-        )
-
-
-class UnsupportedFormat(RecordingError):
-    """A recording of a later format."""
-
-    @classmethod
-    def version(cls, path: object, found: object, known: object) -> UnsupportedFormat:
-        """A major version that this program does not know."""
-        return cls(
-            f"{path} has format version {brief(found)}; this actlens reads {known}. Upgrade: pip install -U actlens"
-        )
-
-    @classmethod
-    def requires(cls, path: object, names: Iterable[str]) -> UnsupportedFormat:
-        """A feature that this program does not know."""
-        return cls(
-            f"{path} requires {listed(names)}, which this actlens does not know. Upgrade: pip install -U actlens"
         )
 
 

@@ -251,6 +251,13 @@ class ArgumentError(InputError):
         )
 
     @classmethod
+    def bad_fill(cls, layer: str, fill: object, dtype: str) -> ArgumentError:
+        """A value that the dtype does not hold."""
+        return cls(
+            f"fill= is {fill!r}, which {dtype}, the dtype of layer {layer!r}, does not hold; give another value."
+        )
+
+    @classmethod
     def belongs_to_recorder(cls, names: Iterable[str]) -> ArgumentError:
         """Options of a Recorder beside an open one."""
         return cls(

@@ -96,7 +96,7 @@ def check_one_schema(shards: Sequence[Shard]) -> None:
     """Refuse shards whose layers or columns differ, and ranks that each counted their own ids."""
     for shard in shards:
         if shard.meta.schema != shards[0].meta.schema:
-            raise CorruptRecording.shard(shard.path, "its layers or columns differ from the first shard's")
+            raise CorruptRecording.other_schema(shard.path, shards[0].path)
     ranks = {shard.meta.rank for shard in shards}
     numbered = [shard for shard in shards if shard.meta.origin.ids == "numbered"]
     if len(ranks) > 1 and numbered:
