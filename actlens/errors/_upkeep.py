@@ -10,9 +10,9 @@ from actlens.errors._recording import (
     ReadFailed,
     RecordingError,
     RecordingExists,
-    UnsupportedFormat,
     WriteFailed,
 )
+from actlens.errors._unsupported import UnsupportedFormat
 
 _AROUND = (  # what the messages of _recording.py put before and after what was seen
     (" is damaged: ", ". Restore the file from a copy"),
