@@ -151,8 +151,7 @@ class Recorder:
             batch = self._books.admitted(batch, self._sampler)
             valid = read_valid(acts, positions, batch.rows, schema=self._schema)
             schema = schema_of(acts, batch, valid, self._dtype)
-            if self._schema is not None:
-                join_schemas(self._schema, schema, batch.columns)
+            join_schemas(self._schema, schema, batch.columns)
             wait = fetch(dict(acts), batch.kept if len(batch.kept) < batch.rows else None)
             first = self._schema is None  # from here on, nothing fails
             if self._buffer is None:

@@ -576,3 +576,25 @@ def test_whole_numbers_that_are_no_floats_are_refused_in_a_column_of_floats(tmp_
         with pytest.raises(RecordingError, match="column 'label' was F64 .* is I64"):
             rec.write({"a": np.ones((1, 2))}, label=2**53 + 1)
     assert actlens.open(tmp_path / "r").columns["label"].tolist() == [0.5, 2.0**53]
+
+
+@pytest.mark.parametrize(("count", "name"), [(16_385, "l{}"), (9_000, "x" * 600 + "{}")])
+def test_more_layers_than_a_header_holds(tmp_path, count, name):
+    acts = {name.format(i): np.zeros((1, 1), "i1") for i in range(count)}
+    with Recorder(tmp_path / "r") as rec:
+        with pytest.raises(RowsError, match=f"{count + 1:,} layers and columns need a header of about"):
+            rec.write(acts)
+        rec.write(A)
+    assert actlens.open(tmp_path / "r").rows == 2
+
+
+@pytest.mark.slow
+def test_as_many_layers_as_a_header_holds_are_read_back(tmp_path):
+    acts = {"ä" * 60 + f"{i}": np.full((2, 1), i % 100, "i1") for i in range(9_000)}
+    with Recorder(tmp_path / "r", durability="rename") as rec:
+        rec.write(acts)
+    for _ in range(2):
+        run = actlens.open(tmp_path / "r")
+        assert len(run) == 9_000
+        assert run["ä" * 60 + "77"][:].tolist() == [[77], [77]]
+        (tmp_path / "r/manifest.json").unlink(missing_ok=True)

@@ -64,6 +64,14 @@ class RowsError(InputError):
         )
 
     @classmethod
+    def too_many_layers(cls, names: int, size: int, limit: int) -> RowsError:
+        """More than the header of a shard holds."""
+        return cls(
+            f"{names:,} layers and columns need a header of about {size:,} bytes; a shard has room for {limit:,}, and for "
+            "16,384 of them. Record fewer layers, or stack alike ones into one array."
+        )
+
+    @classmethod
     def rows_not_first(cls, key: str, axes: Iterable[str]) -> RowsError:
         """The adapter knows that the first axis is not the sample."""
         return cls(

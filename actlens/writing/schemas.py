@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -11,10 +12,13 @@ import numpy as np
 from actlens.activations import Activations, describe
 from actlens.errors import MaskError, RecordingError, RowsError
 from actlens.format import dtypes
+from actlens.format.header import MAX_HEADER, MAX_TENSORS
 from actlens.format.schema import ACT, POSITION, SAMPLE, STRING, ColumnSpec, LayerSpec, Schema
 from actlens.writing.columns import Column, spec_of
 from actlens.writing.ragged import Valid
 from actlens.writing.rows import Batch
+
+_PER_NAME = 400  # bytes that a layer takes in a header beside its name: digest, dtype, shape, offsets, axes
 
 
 def schema_of(acts: Mapping[str, Any], batch: Batch, valid: Valid, dtype: np.dtype[Any] | None) -> Schema:
@@ -28,6 +32,13 @@ def schema_of(acts: Mapping[str, Any], batch: Batch, valid: Valid, dtype: np.dty
     layers = tuple(_layer_spec(acts, key, dtype, valid.indices.get(key, "")) for key in acts)
     columns = tuple(spec_of(name, column) for name, column in batch.columns.items())
     return Schema(layers=layers, columns=columns)
+
+
+def _check_header(names: list[str]) -> None:
+    """Refuse names that a header could not hold: each stands in it three times, escaped up to twice."""
+    size = sum(_PER_NAME + 3 * len(json.dumps(json.dumps(name))) for name in names)
+    if size > MAX_HEADER or len(names) > MAX_TENSORS // 4:
+        raise RowsError.too_many_layers(len(names), size, MAX_HEADER)
 
 
 def _layer_spec(acts: Mapping[str, Any], key: str, dtype: np.dtype[Any] | None, ragged: str) -> LayerSpec:
@@ -52,12 +63,15 @@ def _layer_spec(acts: Mapping[str, Any], key: str, dtype: np.dtype[Any] | None, 
     )
 
 
-def join_schemas(was: Schema, now: Schema, values: Mapping[str, Column]) -> None:
+def join_schemas(was: Schema | None, now: Schema, values: Mapping[str, Column]) -> None:
     """Refuse a batch that is not as the ones before; say in what. `values`: those of its columns.
 
     Raises:
         RecordingError: another set of layers or columns, or another shape or dtype of one.
     """
+    if was is None:  # the first: from now on they are as many
+        _check_header([layer.key for layer in now.layers] + [column.name for column in now.columns])
+        return
     for kind, old, new in (
         ("layers", [layer.key for layer in was.layers], [layer.key for layer in now.layers]),
         ("columns", [column.name for column in was.columns], [column.name for column in now.columns]),
