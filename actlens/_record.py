@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, overload
@@ -13,6 +13,7 @@ from actlens.batches import BatchReader, Inputs, ModelBatch, sample_count
 from actlens.budget import Budget
 from actlens.errors import ActlensError, ArgumentError, BatchError, BudgetExceeded, ColumnError, RowsError
 from actlens.fingerprint import weights_fingerprint
+from actlens.format.schema import STEP
 from actlens.recorder import Recorder
 from actlens.recording import Recording
 from actlens.recording import open as open_recording
@@ -101,17 +102,15 @@ def record(  # noqa: PLR0913 - the whole main job in one call; all but three hav
         given = [name for name, value in options.items() if not _is_default(name, value)]
         if given:
             raise ArgumentError.belongs_to_recorder(given)
-        path.describe(model=forward.model_name, layers=forward.selection.describe())
         _Run(forward, path, Budget(budget, path.path), step).through(model, batches, reader, progress)
         return path
     unknown = set(writing) - _WRITING
     if unknown:
         raise ArgumentError.unknown("record", unknown, sorted(_WRITING))
     with Recorder(path, **options) as rec:
-        # With a step, the weights are those of that step, and another time they are others.
-        weights = weights_fingerprint(forward.backend, model) if step is None else None
-        rec.describe(model=forward.model_name, weights=weights, layers=forward.selection.describe())
-        _Run(forward, rec, Budget(budget, rec.path), step).through(model, batches, reader, progress)
+        run = _Run(forward, rec, Budget(budget, rec.path), step)
+        run.model = model
+        run.through(model, batches, reader, progress)
     return open_recording(path)
 
 
@@ -135,6 +134,8 @@ class _Run:
         self._columns = {} if step is None else {"step": step}
         self._under_way: Started | None = None
         self._checked = False
+        self.model: Any = None  # whose weights must be those of the rows before
+        recorder.describe(model=forward.model_name, layers=forward.selection.describe())
 
     def through(self, model: Any, batches: Iterable[Any], reader: BatchReader, progress: bool) -> None:
         with (
@@ -159,6 +160,7 @@ class _Run:
         columns = batch.columns | self._columns
         if self._recorder.skip(batch.rows, **columns):
             return
+        self._hold_to_weights(columns)
         _, acts = forward(*batch.args, **batch.kwargs)
         rows = {key: int(array.shape[0]) for key, array in acts.items() if len(array.shape)}
         if any(count != batch.rows for count in rows.values()):
@@ -175,6 +177,12 @@ class _Run:
         if not self._budget.check_so_far(self._recorder.row_bytes, self._recorder.total_rows):
             self._recorder.flush()
             raise BudgetExceeded.reached(self._recorder.total_rows, str(self._budget))
+
+    def _hold_to_weights(self, columns: Mapping[str, Any]) -> None:
+        """Compare the weights, once; with steps they are those of each step, and may differ."""
+        model, self.model = self.model, None
+        if model is not None and STEP not in columns:
+            self._recorder.describe(weights=weights_fingerprint(self._forward.backend, model))
 
     def _check_budget(self, started: Started, total: int | None) -> None:
         try:

@@ -14,12 +14,18 @@ _VALUES = 64
 
 
 def weights(model: Any) -> list[npt.NDArray[Any]]:
-    """Give up to 64 values of each parameter and statistic, evenly spread; none of an unbound one."""
+    """Give up to 64 values of each parameter, evenly spread; none of an unbound Linen module.
+
+    Nothing either of a model that processes share out: each would give the values of its own part.
+    """
     if isinstance(model, nn.Module):
-        kept: Any = model.variables if model.scope is not None else {}
+        kept: Any = model.variables.get("params", {}) if model.scope is not None else {}
     else:
-        kept = nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat))  # not the counters of random streams
-    return [_sample(leaf) for leaf in jax.tree.leaves(kept) if _plain(leaf)]
+        kept = nnx.state(model, nnx.Param)
+    leaves = [leaf for leaf in jax.tree.leaves(kept) if _plain(leaf)]
+    if not all(isinstance(leaf, np.ndarray) or leaf.is_fully_addressable for leaf in leaves):
+        return []
+    return [_sample(leaf) for leaf in leaves]
 
 
 def _plain(leaf: Any) -> bool:
@@ -28,7 +34,5 @@ def _plain(leaf: Any) -> bool:
 
 
 def _sample(leaf: Any) -> npt.NDArray[Any]:
-    if isinstance(leaf, jax.Array):
-        leaf = leaf.addressable_data(0)  # of an array on several processes, this one's part
     flat = np.asarray(leaf).reshape(-1)
     return flat[:: max(1, len(flat) // _VALUES)][:_VALUES]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+from torch.nn.parameter import UninitializedParameter
 
 from actlens_torch._host import fetch
 
@@ -16,20 +16,18 @@ _VALUES = 64
 
 
 def weights(model: nn.Module) -> list[npt.NDArray[Any]]:
-    """Give up to 64 values of each parameter and buffer, evenly spread; of a shard, its own.
+    """Give up to 64 values of each parameter, evenly spread; nothing of a model that processes share out.
 
-    What a lazy module has not made yet, and what is no part of the model's state, is left out.
+    Each of them would give the values of its own part. What a lazy module has not made yet is left out; and
+    buffers are, which a forward may change.
     """
+    parameters = list(model.parameters())
+    if any(hasattr(value, "to_local") or type(value).__name__ == "FlatParameter" for value in parameters):
+        return []
     samples = {}
-    passing = {
-        id(module._buffers[name]) for module in model.modules() for name in module._non_persistent_buffers_set
-    }
-    kept = (value for value in model.buffers() if id(value) not in passing)
-    for number, value in enumerate([*model.parameters(), *kept]):
-        local = value.to_local() if hasattr(value, "to_local") else value
-        lazy = isinstance(local, (UninitializedParameter, UninitializedBuffer))
-        if lazy or local.is_meta or local.is_nested or local.layout is not torch.strided:
-            continue
-        flat = local.detach().reshape(-1)
-        samples[str(number)] = flat[:: max(1, len(flat) // _VALUES)][:_VALUES]
+    for number, value in enumerate(parameters):
+        unusual = isinstance(value, UninitializedParameter) or value.is_meta or value.is_nested
+        if not unusual and value.layout is torch.strided:
+            flat = value.detach().reshape(-1)
+            samples[str(number)] = flat[:: max(1, len(flat) // _VALUES)][:_VALUES]
     return [np.asarray(array) for array in fetch(samples)().values()]

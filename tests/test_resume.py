@@ -342,3 +342,34 @@ def test_a_lazy_model_and_what_it_caches(tmp_path):
     with pytest.raises(_Stopped):
         actlens.record(net, _until(BATCHES, 5), tmp_path / "r", **options)
     assert actlens.record(net, BATCHES, tmp_path / "r", resume=True, **options).rows == 60
+
+
+def test_other_weights_are_refused_whatever_the_number_of_ranks(tmp_path):
+    with pytest.raises(_Stopped):
+        actlens.record(model(), _until(BATCHES, 6), tmp_path / "r", **OPTIONS)
+    for rank in range(2):
+        with pytest.raises(RecordingError, match="weights= was '[0-9a-f]{16}' .* is '[0-9a-f]{16}' now"):
+            actlens.record(model(seed=1), BATCHES, tmp_path / "r", resume=True, rank=rank, ranks=2, **OPTIONS)
+    for rank in range(2):
+        run = actlens.record(
+            model(), BATCHES[rank::2], tmp_path / "r", resume=True, rank=rank, ranks=2, **OPTIONS
+        )
+    assert run.info["sealed"]
+    np.testing.assert_allclose(run["2"][:], model()(X).detach().numpy()[run.ids], rtol=1e-5, atol=1e-6)
+
+
+def test_ranks_with_other_weights_do_not_seal_one_recording(tmp_path):
+    actlens.record(model(), BATCHES[::2], tmp_path / "r", rank=0, ranks=2, **OPTIONS)
+    with pytest.raises(RecordingError, match="weights= was"):
+        actlens.record(model(seed=1), BATCHES[1::2], tmp_path / "r", rank=1, ranks=2, **OPTIONS)
+    assert not actlens.open(tmp_path / "r").info["sealed"]
+
+
+def test_steps_in_the_batches_may_have_other_weights_too(tmp_path):
+    for step in range(2):
+        batches = [{"x": x, "id": ids, "step": [step] * len(ids)} for x, ids, _ in BATCHES]
+        actlens.record(model(seed=step), batches, tmp_path / "r", layers="2", inputs="x", resume=True)
+    run = actlens.open(tmp_path / "r")
+    for step in range(2):
+        wanted = model(seed=step)(X).detach().numpy()
+        np.testing.assert_allclose(run.sel(step=step)["2"][:], wanted, rtol=1e-5, atol=1e-6)

@@ -144,11 +144,6 @@ class Writer:
             origin = msgspec.structs.replace(self.origin, weights=origin.weights)
         self.origin = origin
 
-    def _weights_before(self) -> str | None:
-        """Give the model's weights in this rank's rows so far; ranks may each hold a part of the model."""
-        mine = [shard.meta.origin for shard in self.before if shard.meta.rank == self._rank]
-        return mine[-1].weights if mine and mine[-1].ranks == self.origin.ranks else None
-
     def hold_to(self, choices: Mapping[str, Any]) -> None:
         """Refuse to go on with other choices than the recording was begun with.
 
@@ -160,13 +155,14 @@ class Writer:
 
     def _agree_with(self, newest: Iterable[Shard]) -> None:
         """Refuse to seal rows of ranks that began at once, each with a model or layers of its own."""
+        mine = {field: getattr(self.origin, field) for field in sorted(_OFTEN_UNKNOWN)}
         for shard in newest:
-            self._compare(shard.meta.origin, {"model": self.origin.model, "layers": self.origin.layers})
+            self._compare(shard.meta.origin, mine)
 
     def _compare(self, before: Origin, choices: Mapping[str, Any]) -> None:
         changed: dict[str, tuple[Any, Any]] = {}
         for field, now in choices.items():
-            was = self._weights_before() if field == "weights" else getattr(before, field)
+            was = getattr(before, field)
             if (was is None or (field in _OFTEN_UNKNOWN and now is None)) and field != "dtype":
                 continue  # a plain Recorder knows no model
             if isinstance(was, dict) and isinstance(now, dict):
