@@ -72,7 +72,9 @@ def place_of(path: str | Path) -> Place:
     place = LocalPlace(folder)
     try:
         if not place.exists():
-            raise RecordingNotFound.of(folder, "it is a file" if folder.exists() else "it does not exist")
+            # A folder that was made since is not there yet for us, and no file.
+            file = folder.exists() and not folder.is_dir()
+            raise RecordingNotFound.of(folder, "it is a file" if file else "it does not exist")
     except OSError as error:  # a name too long, a folder above it that may not be entered
         raise ReadFailed.of(folder, error) from error
     return place

@@ -311,6 +311,9 @@ def test_order_and_sample_function_are_refused(tmp_path, changed, match):
         actlens.record(model(), BATCHES, tmp_path / "r", resume=True, **{**first, **changed})
 
 
+@pytest.mark.filterwarnings(
+    "ignore::RuntimeWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # of jax, about fork
 def test_a_child_process_that_lives_on_does_not_hold_the_recording(tmp_path):
     with Recorder(tmp_path / "r") as rec:
         rec.write({"a": np.ones((2, 2))})

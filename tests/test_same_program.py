@@ -24,6 +24,7 @@ OF_THE_FRAMEWORK = {"framework", "framework_version", "model", "type"}
 OF_THE_RUN = {
     "recording",
     "created",
+    "weights",
     "digest",
     "path",
 }  # drawn by chance, the time, and digests of other numbers
