@@ -41,6 +41,8 @@ class ShardSet:
         self._verify: Verify = verify
         self._shards: dict[int, Shard] = {}
         self._columns: dict[str, npt.NDArray[Any]] = {}
+        self._lengths: dict[str, Rows] = {}
+        self._places: dict[str, Rows] = {}
 
     @classmethod
     def of(cls, place: Place, *, mmap: bool, verify: Verify) -> ShardSet:
@@ -139,20 +141,18 @@ class ShardSet:
 
     def lengths(self, along: str) -> Rows:
         """Read how many positions each row has along an index: (rows,)."""
-        key = f"lengths {along}"
-        if key not in self._columns:
-            self._columns[key] = _fixed(self._of_each(lambda shard: np.diff(shard.offsets(along))))
-        return self._columns[key]
+        if along not in self._lengths:
+            self._lengths[along] = _fixed(self._of_each(lambda shard: np.diff(shard.offsets(along))))
+        return self._lengths[along]
 
     def _of_each(self, read: Callable[[Shard], npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         return list(self.place.map(lambda number: read(self.shard(number)), range(len(self.entries))))
 
     def places(self, along: str) -> Rows:
         """Read where each position was in its row: (positions,)."""
-        key = f"places {along}"
-        if key not in self._columns:
-            self._columns[key] = _fixed(self._of_each(lambda shard: shard.places(along)))
-        return self._columns[key]
+        if along not in self._places:
+            self._places[along] = _fixed(self._of_each(lambda shard: shard.places(along)))
+        return self._places[along]
 
 
 def _check_claims(place: Place, manifest: index.Manifest) -> None:

@@ -397,3 +397,13 @@ def test_as_many_heads_as_positions_are_unclear(tmp_path):
         with pytest.raises(MaskError, match="nothing tells whether its second axis"):
             rec.write({"attention": np.ones((2, 3, 3, 3))}, mask=np.ones((2, 3)))
         rec.write({"attention": np.ones((2, 3, 3, 3))}, mask={"attention": np.ones((2, 3))})
+
+
+def test_a_column_may_have_any_name(tmp_path):
+    """Lengths and positions are kept beside the columns, not among them."""
+    given = {"lengths token": [7] * 5, "places token": [8] * 5}
+    run = _written(tmp_path / "r", {"h": H}, mask=MASK, **given)
+    assert run.columns["lengths token"].tolist() == [7] * 5
+    assert run["h"].lengths.tolist() == [4, 1, 0, 2, 2]
+    assert run["h"].tokens.columns["places token"].tolist() == [8] * 9
+    assert run["h"].tokens.columns["position"].tolist() == np.nonzero(MASK)[1].tolist()

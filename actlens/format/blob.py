@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from actlens.errors import CorruptRecording, ReadFailed
 from actlens.format import files
+from actlens.format.header import DIGEST
 
 Span = tuple[int, memoryview]
 """An offset in the file, and the memory that the bytes from there on are to fill."""
@@ -20,7 +21,7 @@ Span = tuple[int, memoryview]
 HEAD = 1 << 16
 """How much is read at once of a file that nothing is known of: its header, nearly always."""
 
-_IDENTITY = 67
+_IDENTITY = DIGEST.stop
 """Bytes from the start of a shard: the length of its header, and the digest of it."""
 
 

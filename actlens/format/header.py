@@ -35,7 +35,6 @@ MAX_SIZE = 1 << 48
 _OPENING = b'{"__metadata__":{"digest":"'
 DIGEST = slice(8 + len(_OPENING), 8 + len(_OPENING) + 32)
 _ZEROS = b"0" * 32
-DIGEST_END = DIGEST.stop
 
 _MAX_METADATA = 64  # entries of __metadata__; this version writes two
 _GROUP = 64  # tensors that are parsed at a time
@@ -128,11 +127,6 @@ def parse(raw: bytes, file_size: int, path: object) -> tuple[str, str, dict[str,
         return digest, _metadata(raw, end, members), {tensor.name: tensor for tensor in tensors}
     except (ValueError, KeyError, TypeError, msgspec.MsgspecError) as error:
         raise CorruptRecording.shard(path, f"its header breaks the format: {error}") from error
-
-
-def digest_in(first: bytes) -> str:
-    """Give the header digest that stands in a file's first `DIGEST_END` bytes."""
-    return first[DIGEST].decode("ascii", "replace")
 
 
 def _end_of_metadata(raw: bytes) -> tuple[int, int]:

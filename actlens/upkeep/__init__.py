@@ -1,7 +1,7 @@
 """The upkeep of recordings: verify, repair, copy, merge, and clearing away what dead writers left.
 
 from actlens import upkeep
-print(upkeep.verify("runs/first"))   # a table: what is damaged, which bytes, and what is worth knowing
+upkeep.verify("runs/first")   # its text is a table: what is damaged, which bytes, what is worth knowing
 """
 
 from actlens.upkeep.collecting import Collected as Collected
