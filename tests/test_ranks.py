@@ -314,3 +314,21 @@ def test_a_manifest_that_a_peer_makes_meanwhile_is_no_foreign_file(tmp_path, mon
         rec.write({"a": np.ones((1, 1))}, id=[0])
     peers[1].close()
     assert actlens.open(tmp_path / "r").info["sealed"]
+
+
+def test_a_folder_that_comes_and_goes_is_never_called_a_file(tmp_path):
+    folder, done = tmp_path / "r", threading.Event()
+
+    def come_and_go():
+        while not done.is_set():
+            folder.mkdir()
+            folder.rmdir()
+
+    peer = threading.Thread(target=come_and_go)
+    peer.start()
+    try:
+        seen = [LocalPlace(folder).foreign() for _ in range(3000)]
+    finally:
+        done.set()
+        peer.join()
+    assert not any(seen)

@@ -111,9 +111,14 @@ class LocalPlace:
 
     def foreign(self) -> list[str]:
         """Name what is no part of a recording that has no manifest yet."""
-        if not self.folder.is_dir():
-            return ["a file"] if self.folder.exists() else []
-        names = sorted(entry.name for entry in os.scandir(self.folder))
+        # One call, not a test and then another: a peer may make the folder between the two.
+        try:
+            with os.scandir(self.folder) as entries:
+                names = sorted(entry.name for entry in entries)
+        except FileNotFoundError:
+            return []
+        except NotADirectoryError:
+            return ["a file"]
         return [name for name in names if name != SHARDS and not name.startswith(TEMPORARY)]
 
     def join(self, writer: str) -> None:
