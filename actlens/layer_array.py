@@ -147,23 +147,29 @@ class LayerArray:
         array = self._changed(self._source.read(self._spec, self._rows))
         return array if dtype is None else array.astype(dtype)
 
-    def chunks(self, rows: int | None = None) -> Iterator[npt.NDArray[Any]]:
+    @property
+    def where(self) -> object:
+        """The path or address of the recording."""
+        return self._source.where
+
+    def chunks(
+        self, rows: int | None = None, *, start: int = 0, stop: int | None = None
+    ) -> Iterator[npt.NDArray[Any]]:
         """Read the layer from end to end, `rows` rows at a time (about 16 MiB where left out).
 
-        Every byte of a run of neighbouring rows is checked before it is given.
+        Every byte of a run of neighbouring rows is checked before it is given. `start` and `stop` are the
+        numbers of the first row and of the one behind the last.
         """
         if rows is not None and rows < 1:
             raise ArgumentError.at_least("rows", rows, 1)
         size = rows or max(
             1, _CHUNK_BYTES // max(1, math.prod(self._spec.shape) * DTYPES[self._spec.dtype].itemsize)
         )
-        if self._rows is None:
-            for chunk in self._source.spans(self._spec, size):
-                yield self._changed(chunk)
-        else:
-            for first in range(0, len(self._rows), size):
-                some = self._rows[first : first + size]
-                yield self._changed(self._source.read(self._spec, some, scan=True))
+        end = len(self) if stop is None else min(stop, len(self))
+        for first in range(start, end, size):
+            last = min(first + size, end)
+            some = range(first, last) if self._rows is None else self._rows[first:last]
+            yield self._changed(self._source.read(self._spec, some, scan=True))
 
     def flatten(self) -> LayerArray:
         """Give the layer as `(samples, features)`, in stored order; nothing is read."""

@@ -31,9 +31,6 @@ class Source(Protocol):
     def read(self, layer: LayerSpec, rows: Rows | range | None, *, scan: bool = False) -> npt.NDArray[Any]:
         """Read rows of a layer, in the order given; None for all."""
 
-    def spans(self, layer: LayerSpec, rows_at_a_time: int) -> Iterator[npt.NDArray[Any]]:
-        """Read a layer once from end to end; every byte is checked."""
-
     def columns(self) -> tuple[str, ...]:
         """Name the columns."""
 
@@ -77,11 +74,6 @@ class RowSource:
         if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
             return self._read_span(layer, int(rows[0]), int(rows[-1]) + 1, scan=scan)
         return self._gather(layer, rows, scan=scan)
-
-    def spans(self, layer: LayerSpec, rows_at_a_time: int) -> Iterator[npt.NDArray[Any]]:
-        """Read a layer once from end to end, a span of rows at a time; every byte is checked."""
-        for first in range(0, self.rows, rows_at_a_time):
-            yield self._read_span(layer, first, min(first + rows_at_a_time, self.rows), scan=True)
 
     def _read_span(self, layer: LayerSpec, first: int, last: int, *, scan: bool) -> npt.NDArray[Any]:
         name = ACT + layer.key

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from actlens.errors import CorruptRecording, RecordingNotFound
 from actlens.format import manifest as index
@@ -20,6 +22,9 @@ from actlens.format.text import joined
 Rows = npt.NDArray[np.int64]
 
 _MANY = 1 << 20  # rows; more are believed to a manifest only after a look at the sizes of the files
+_MOST_TRAVELLED = 4  # recordings that a worker keeps open from task to task
+_travelled: dict[tuple[Any, ...], ShardSet] = {}
+_travelled_lock = threading.Lock()
 _LEAST_ROW = 8  # bytes that a row has at least in its shard: its id, or the offset of it
 
 
@@ -43,6 +48,11 @@ class ShardSet:
         self._columns: dict[str, npt.NDArray[Any]] = {}
         self._lengths: dict[str, Rows] = {}
         self._places: dict[str, Rows] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as what is known of the recording; another process opens the same shards when it reads."""
+        manifest = msgspec.msgpack.encode(self._manifest)
+        return _of_another_process, (self.place, manifest, self.schema, self._mmap, self._verify)
 
     @classmethod
     def of(cls, place: Place, *, mmap: bool, verify: Verify) -> ShardSet:
@@ -153,6 +163,20 @@ class ShardSet:
         if along not in self._places:
             self._places[along] = _fixed(self._of_each(lambda shard: shard.places(along)))
         return self._places[along]
+
+
+def _of_another_process(
+    place: Place, manifest: bytes, schema: Schema, mmap: bool, verify: Verify
+) -> ShardSet:
+    """Give the same shards, none of them open yet; one set for all that comes from one recording."""
+    key = (xxhash.xxh3_128_digest(manifest), str(place.at()), mmap, verify)
+    with _travelled_lock:
+        if key not in _travelled:
+            stock = msgspec.msgpack.decode(manifest, type=index.Manifest)
+            _travelled[key] = ShardSet(place, stock, schema, mmap=mmap, verify=verify)
+            while len(_travelled) > _MOST_TRAVELLED:
+                del _travelled[next(iter(_travelled))]
+        return _travelled[key]
 
 
 def _check_claims(place: Place, manifest: index.Manifest) -> None:

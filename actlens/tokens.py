@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -74,11 +73,6 @@ class PooledSource(RowSource):
             shape = (-1, *(1,) * len(layer.shape))
             out[some] = np.add.reduceat(wide, starts, axis=0) / lengths[some].reshape(shape)
         return out
-
-    def spans(self, layer: LayerSpec, rows_at_a_time: int) -> Iterator[npt.NDArray[Any]]:
-        """Read once from end to end."""
-        for first in range(0, self.rows, rows_at_a_time):
-            yield self.read(layer, range(first, min(first + rows_at_a_time, self.rows)), scan=True)
 
 
 def positions_of(ends: Rows, rows: Rows) -> Rows:

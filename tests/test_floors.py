@@ -42,6 +42,7 @@ FLOOR = {  # room → floor; a room imports at its top level only from lower flo
     "layer_array": 2.3,
     "recording": 2.4,
     "upkeep": 2.6,
+    "streaming": 1.9,
     "reduce": 2,
     "plot": 3,
     "_record": 3,

@@ -28,6 +28,7 @@
     │   ├── CorruptRecording             bytes are not what was written
     │   ├── UnsupportedFormat            written by a newer actlens
     │   └── UpkeepError                  recordings that cannot be merged
+    ├── WorkerError (RuntimeError)       a worker of an executor that cannot do its part
     └── NotFound (KeyError)              no such layer, column, step or id in a recording
 
 Every message is built here, one constructor per situation, so that its wording is read once:
@@ -66,3 +67,4 @@ from actlens.errors._rows import RowsError as RowsError
 from actlens.errors._unsupported import UnsupportedFormat as UnsupportedFormat
 from actlens.errors._upkeep import UpkeepError as UpkeepError
 from actlens.errors._upkeep import what_was_seen as what_was_seen
+from actlens.errors._workers import WorkerError as WorkerError

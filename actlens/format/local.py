@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from actlens.errors import CorruptRecording, ReadFailed
 from actlens.format import files
@@ -38,6 +38,10 @@ class LocalPlace:
         self._made: list[Path] = []
         self._lock: int | None = None
         self._writer: Path | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as the whole path: another process may stand in another folder, and takes over no lock."""
+        return LocalPlace, (self.folder,)
 
     def at(self, path: str = "") -> Path:
         """Give the path, as it was given."""

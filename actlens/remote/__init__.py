@@ -21,7 +21,11 @@ def place_to_read(address: str) -> Place:
         ArgumentError: it is no address that can be read.
         MissingDependency: the package that reads it is not installed.
     """
-    at = Address.parse(address)
+    return place_at(Address.parse(address))
+
+
+def place_at(at: Address) -> Place:
+    """Give the place of an address that is taken apart already."""
     return RemotePlace(at, _store_of(at), HeaderCache.of_environment())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from actlens.errors import CorruptRecording, ReadFailed
 from actlens.format.place import FREE, MANIFEST, SHARD, SHARDS, WRITER
@@ -29,6 +29,10 @@ class RemotePlace:
         self._store = store
         self._cache = cache
         self._listed: dict[str, Listed] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as the address: another process asks for itself."""
+        return _of_another_process, (self._address,)
 
     def at(self, path: str = "") -> str:
         """Give the address, without what is secret in it."""
@@ -76,3 +80,9 @@ class RemotePlace:
     def map(self, function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
         """Do something with each shard, many at once."""
         return at_once("shards", function, items)
+
+
+def _of_another_process(at: Address) -> Any:
+    from actlens.remote import place_at  # which imports this room
+
+    return place_at(at)

@@ -1,0 +1,135 @@
+"""Run a task on every part, here or on workers, and join what they give in the order of the parts."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future
+from functools import reduce
+from pathlib import Path
+from typing import Any, TypeVar
+
+from actlens.errors import ActlensError, WorkerError
+from actlens.streaming.blas import one_thread, threads_of_each
+from actlens.streaming.part import Part
+
+P = TypeVar("P")
+S = TypeVar("S")
+
+_UNKNOWN_WORKERS = 8  # of an executor that does not say how many it has
+_MOST_WORKERS = 1024
+
+
+def workers_of(executor: Executor | None) -> int:
+    """Say how many tasks an executor runs at once; 1 without one.
+
+    Raises:
+        WorkerError: it is none of concurrent.futures' kind.
+    """
+    if executor is None:
+        return 1
+    if not callable(getattr(executor, "submit", None)):
+        raise WorkerError.not_an_executor(executor)
+    client = getattr(executor, "_client", None)  # distributed.cfexecutor.ClientExecutor
+    if client is not None and hasattr(client, "nthreads"):
+        return max(1, min(int(sum(client.nthreads().values())), _MOST_WORKERS))
+    known = getattr(executor, "_max_workers", None)
+    return known if isinstance(known, int) and known > 0 else _UNKNOWN_WORKERS
+
+
+def fold(
+    task: Callable[[P], S], parts: Sequence[P], join: Callable[[S, S], S], *, executor: Executor | None = None
+) -> S:
+    """Give task(part₁) joined with task(part₂) and so on, always in this order.
+
+    Of a concurrent.futures executor only `submit` and `Future.result` are used, so Dask's and MPI's do as
+    well. `task` must be a function of a module, or a dataclass with `__call__`, where workers are processes.
+
+    Raises:
+        WorkerError: a worker cannot read the recording.
+    """
+    return reduce(join, each(task, parts, executor=executor))
+
+
+def each(task: Callable[[P], S], parts: Sequence[P], *, executor: Executor | None = None) -> Iterator[S]:
+    """Give what the task makes of each part, in their order; at most two tasks a worker are under way."""
+    if executor is None:
+        yield from map(task, parts)
+        return
+    limited = _Limited(task, os.getpid(), threads_of_each(executor))
+    waiting = deque(parts)
+    running: deque[tuple[P, Future[S] | None]] = deque()
+    limit = 2 * workers_of(executor)
+    with one_thread(executor):
+        try:
+            while waiting or running:
+                while waiting and len(running) < limit:
+                    part = waiting.popleft()
+                    running.append((part, _submitted(executor, limited, part)))
+                part, future = running.popleft()
+                yield _result(task, part, future)
+        finally:
+            for _, future in running:
+                if future is not None:
+                    future.cancel()
+
+
+def _submitted(executor: Executor, task: Callable[[P], S], part: P) -> Future[S] | None:
+    try:
+        return executor.submit(task, part)
+    except BrokenExecutor:
+        return None
+
+
+def _result(task: Callable[[P], S], part: P, future: Future[S] | None) -> S:
+    """Wait for a result; a part whose worker died is worked on here, so that one death costs no result."""
+    if future is not None:
+        try:
+            return future.result()
+        except ActlensError:
+            raise
+        except Exception as error:
+            if not _died(error):
+                raise
+    warnings.warn(WorkerError.lost(), stacklevel=2)
+    return task(part)
+
+
+def _died(error: BaseException) -> bool:
+    """Say whether the worker is gone, and not the task wrong: the names are those of Dask."""
+    return isinstance(error, BrokenExecutor) or type(error).__name__ in {"KilledWorker", "CommClosedError"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Limited:
+    """The task as a worker runs it: with its share of the threads, and with its own words for its errors."""
+
+    task: Callable[[Any], Any]
+    caller: int
+    threads: int | None
+
+    def __call__(self, part: Any) -> Any:
+        if os.getpid() == self.caller:
+            return self.task(part)
+        try:
+            with one_thread(None, self.threads):
+                return self.task(part)
+        except ActlensError as error:
+            path = _folder_of(part)
+            if path is not None and not Path(path).is_dir():
+                raise WorkerError.no_access(path, f"{socket.gethostname()}, process {os.getpid()}") from error
+            raise
+
+
+def _folder_of(part: Any) -> str | None:
+    """Name the folder that a part is read from; None for an address, which every worker sees alike."""
+    readers = [part.reader] if isinstance(part, Part) else [one.reader for one in getattr(part, "parts", ())]
+    for reader in readers:
+        where = getattr(getattr(reader, "layer", None), "where", None)
+        if where is not None and "://" not in str(where):
+            return str(where)
+    return None
