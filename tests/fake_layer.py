@@ -26,11 +26,11 @@ class FakeLayer:
     ids = property(lambda self: self._ids)
     columns = property(lambda self: self._columns)
 
-    def chunks(self, rows=None):
-        size = rows or 7
-        for first in range(0, len(self), size):
+    def chunks(self, rows=None, *, start=0, stop=None):
+        size, end = rows or 7, len(self) if stop is None else stop
+        for first in range(start, end, size):
             self.largest_read = max(self.largest_read, min(size, len(self)))
-            yield self._make(first, min(first + size, len(self)))
+            yield self._make(first, min(first + size, end))
 
     def __len__(self):
         return self._shape[0]

@@ -41,6 +41,7 @@ def precision(request, monkeypatch):
     if request.param != "small":
         monkeypatch.setattr(source, "_SMALL", 0)
         monkeypatch.setattr(source, "_CHUNK_BYTES", 2000)
+        monkeypatch.setattr(source, "_TALL", 1)
     return request.param
 
 

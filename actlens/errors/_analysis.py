@@ -120,7 +120,15 @@ class ReduceError(InputError):
         found = "1 row" if count == 1 else f"{count} rows"
         return cls(
             f"{of_layer(name)} has NaN or inf in {found} (ids: {listed(ids)}). {feature} takes finite numbers: leave those "
-            "rows out (x[np.isfinite(x).all(axis=1)]), or find out why the layer gives them (float16 overflows at 65504)."
+            "rows out with nan='drop', or find out why the layer gives them (float16 overflows at 65504)."
+        )
+
+    @classmethod
+    def none_finite(cls, feature: str, name: str, count: int) -> ReduceError:
+        """`nan="drop"` that leaves nothing."""
+        return cls(
+            f"{feature}: all {count} rows of {of_layer(name)} have NaN or inf, so nan='drop' leaves none. "
+            "Find out why the layer gives them (float16 overflows at 65504)."
         )
 
     @classmethod
@@ -181,6 +189,14 @@ class ReduceError(InputError):
         return cls(
             f"reduce.pca of {of_layer(name)} needs a {side} × {side} matrix ({size}; the limit is {limit}). "
             "Average positions or take fewer features first, e.g. layer.mean('height', 'width')."
+        )
+
+    @classmethod
+    def share_of_wide(cls, feature: str, share: object, samples: int, features: int) -> ReduceError:
+        """A share of the variance takes all variances, and these are too many."""
+        return cls(
+            f"{feature}: n_components={share} is a share of the variance, for which all variances of "
+            f"{samples:,} samples × {features:,} features would be needed. Give a number of components."
         )
 
     @classmethod

@@ -15,6 +15,35 @@ _LARGE = 500  # below this side a full decomposition takes milliseconds
 _FEW = 10  # Lanczos pays while it looks for less than one in ten
 
 
+def wanted(matrix: Array, count: int | float, total: float) -> tuple[Array, Array, float]:
+    """Give the largest eigenvalues (k,), falling, their vectors (side, k), and the value that follows them.
+
+    `count` is how many, or the share of the trace `total` that they must reach. Rounding may leave −1e-17 of
+    a covariance: values are at least 0. The matrix is overwritten where that saves memory.
+    """
+    side = len(matrix)
+    if not isinstance(count, int):
+        count = _reaching(matrix, float(count), total)
+    # One more than was asked for: its distance says how well the last one is known.
+    values, vectors = largest(matrix, min(count + 1, side))
+    values = np.maximum(values, 0.0)
+    following = float(values[count]) if count < side else 0.0
+    return values[:count], np.ascontiguousarray(vectors[:, :count]), following
+
+
+def _reaching(matrix: Array, share: float, total: float) -> int:
+    """Say how many of the largest eigenvalues reach a share of their sum; twice as many at each attempt."""
+    side, count = len(matrix), 64
+    while True:
+        few = count * _FEW < side and side >= _LARGE
+        values = largest(matrix, count)[0] if few else np.linalg.eigvalsh(matrix)[::-1]
+        reached = np.cumsum(np.maximum(values, 0.0)) / total if total > 0 else np.ones(len(values))
+        found = int(np.searchsorted(reached, share, side="right")) + 1
+        if found <= len(values) or not few:
+            return min(found, side)
+        count *= 2
+
+
 def largest(matrix: Array, count: int) -> tuple[Array, Array]:
     """Give the `count` largest eigenvalues (count,), falling, and their vectors (side, count).
 

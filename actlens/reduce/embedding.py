@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from actlens.errors import ReduceError
+from actlens.reduce.axes import Solution
 from actlens.reduce.source import LayerLike
 from actlens.table import printable
 
@@ -42,6 +43,8 @@ class Embedding:
         (n_components,), float64; reduce.pca only, else None.
     components, mean
         (n_components, features) and (features,), float64; reduce.pca only, else None.
+    solution
+        How the components were found, and their estimated error; reduce.pca only, else None.
     """
 
     points: Array
@@ -55,6 +58,7 @@ class Embedding:
     explained_variance_ratio: Array | None = None
     components: Array | None = None
     mean: Array | None = None
+    solution: Solution | None = None
 
     def __post_init__(self) -> None:
         if self.points.ndim != 2:

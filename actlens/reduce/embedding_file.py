@@ -15,7 +15,7 @@ import json
 import os
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -103,7 +103,7 @@ def load(path: str | os.PathLike[str]) -> Embedding:
             method=about["method"],
             parameters=about["parameters"],
             versions=about["versions"],
-            **{name: _floats(tensors, name) for name in _OPTIONAL if name in tensors},
+            **cast(Any, {name: _floats(tensors, name) for name in _OPTIONAL if name in tensors}),
         )
     except KeyError as error:
         raise ReduceError.not_an_embedding(path, f"it lacks {error}") from error

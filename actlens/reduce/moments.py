@@ -1,68 +1,171 @@
-"""Sums over chunks that give mean and covariance: a pure `partial`, an addition, a `finish`.
+"""Sums over rows that give mean and covariance: a part's sums, their addition, a `finish`.
 
-A sum is associative, so chunks may be summed anywhere and added in order; that is what lets a reduction run
-in memory that does not grow with the rows. Everything is float64, and the rows are shifted by a first
-estimate of their mean *before* they are multiplied. In float32 the products of two clusters 1000 deviations
-apart hold nothing of the spread inside them, whatever the shift; and scikit-learn's float32 PCA, which
-does not shift, has a wholly wrong direction in its first 20 from a mean of 30 deviations on.
+The rows are shifted by an estimate of their mean *before* they are multiplied, the products are of float32
+where the values are, and all sums of products are of float64. Without the shift, a mean of 30 deviations
+turns one of scikit-learn's first 20 float32 components into a wholly wrong direction; with it, float32 costs
+what it costs at a mean of 0. What that is, is measured on the way: on some blocks the product is computed in
+both precisions, and the difference goes with the sums.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from actlens.streaming.fold import fold
+from actlens.streaming.part import Part
+
 Array = npt.NDArray[Any]
 
+_CACHED = 512  # features; up to here the square matrix of sums stays in the cache while rows pass by
+_FEW_ROWS, _MANY_ROWS = 1024, 2048  # in one product, below and above
+_SAMPLED = 32  # one block in so many is multiplied in both precisions
 
-@dataclasses.dataclass(frozen=True, eq=False)
+
+@dataclasses.dataclass(eq=False)
 class Moments:
-    """Sums of rows x, taken about a fixed `shift` (features,).
+    """Sums of rows x, taken about a fixed `shift` (features,), all in float64.
 
-    `count` rows; `total` (features,) = Σ(x − shift) and `scatter` (features, features) =
-    Σ(x − shift)(x − shift)ᵀ, both float64.
+    `count` rows; `total` (features,) = Σ(x − shift); `scatter` (features, features) = Σ(x − shift)(x −
+    shift)ᵀ. `missed` (features, features) is what float32 products lack of those of float64 over the first
+    `sampled` rows of some blocks; None where the products are of float64. `bad` are the numbers of rows with
+    NaN or inf, which are in no sum.
     """
 
     shift: Array
     count: int
     total: Array
     scatter: Array
-
-    def __add__(self, other: Moments) -> Moments:
-        """Join two parts that were taken about the same shift."""
-        return Moments(
-            self.shift, self.count + other.count, self.total + other.total, self.scatter + other.scatter
-        )
-
-    def add(self, chunk: Array) -> Moments:
-        """Add a chunk into the scatter that is there: two large matrices live instead of three."""
-        centred = chunk - self.shift
-        np.add(self.scatter, centred.T @ centred, out=self.scatter)
-        total = self.total + centred.sum(axis=0)
-        return Moments(self.shift, self.count + len(chunk), total, self.scatter)
+    missed: Array | None = None
+    sampled: int = 0
+    bad: npt.NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.empty(0, np.int64))
 
     def finish(self) -> tuple[Array, Array]:
-        """Give the mean (features,) and the covariance (features, features) with n − 1, both float64."""
+        """Give the mean (features,) and the covariance (features, features) with n − 1, both float64.
+
+        The covariance takes the place of the scatter, so that one matrix is in memory and not two.
+        """
         offset = self.total / self.count
-        covariance = self.scatter - np.outer(self.total, offset)
+        covariance = self.scatter
+        with np.errstate(over="ignore", invalid="ignore"):  # whoever asks looks at the trace
+            for row, value in enumerate(self.total):
+                covariance[row] -= value * offset
         covariance /= max(self.count - 1, 1)
         return self.shift + offset, covariance
 
+    def error(self, vectors: Array) -> tuple[Array, Array]:
+        """Estimate what float32 products did to vᵀCv and to Cv, for unit vectors (features, k).
 
-def empty(shift: Array) -> Moments:
-    """No rows yet, about `shift`."""
-    return Moments(shift, 0, np.zeros(len(shift)), np.zeros((len(shift), len(shift))))
+        First order: the error E of the covariance moves an eigenvalue by vᵀEv and turns its vector by at most
+        |Ev| over the distance to the next eigenvalue. Errors of different blocks are independent, so E grows
+        with the square root of the rows where the sums grow with the rows. Both (k,), in units of variance.
+        """
+        if self.missed is None or not self.sampled:
+            return np.zeros(vectors.shape[1]), np.zeros(vectors.shape[1])
+        scale = float(np.sqrt(self.count / self.sampled)) / max(self.count - 1, 1)
+        turned = self.missed @ vectors.astype(self.missed.dtype)
+        moved = np.abs(np.einsum("dk,dk->k", turned, vectors))
+        return scale * moved, scale * np.linalg.norm(turned, axis=0)
 
 
-def partial(chunk: Array, shift: Array) -> Moments:
-    """Sum one chunk (rows, features) about `shift`. Pure: the same chunk gives the same sums anywhere."""
-    centred = chunk - shift
-    return Moments(shift, len(chunk), centred.sum(axis=0), centred.T @ centred)
+def join(a: Moments, b: Moments) -> Moments:
+    """Add the sums of b, taken about the same shift, to those of a."""
+    a.scatter += b.scatter
+    if a.missed is not None and b.missed is not None:
+        a.missed += b.missed
+    return dataclasses.replace(
+        a,
+        count=a.count + b.count,
+        total=a.total + b.total,
+        sampled=a.sampled + b.sampled,
+        bad=np.concatenate([a.bad, b.bad]),
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SumMoments:
+    """The task of one pass: sum a part about `shift`, with products of `dtype` (float32 or float64)."""
+
+    shift: Array
+    dtype: np.dtype[Any]
+
+    def __call__(self, part: Part) -> Moments:
+        """Sum the part."""
+        sums = _Sums(self.shift, self.dtype, min(len(part), part.rows))
+        for start, block in part.blocks():
+            sums.add(block, start, sampled=start // part.rows % _SAMPLED == 0)
+        return sums.moments
+
+
+def moments(parts: Sequence[Part], shift: Array, dtype: np.dtype[Any], executor: Executor | None) -> Moments:
+    """Sum all parts of a layer in one pass."""
+    return fold(SumMoments(shift, dtype), parts, join, executor=executor)
+
+
+class _Sums:
+    """Adds rows into one set of sums, with the room that it takes made once."""
+
+    def __init__(self, shift: Array, dtype: np.dtype[Any], rows: int) -> None:
+        features = len(shift)
+        single = dtype == np.float32
+        self._shift = shift.astype(dtype)
+        self._step = min(rows, _FEW_ROWS if features <= _CACHED else _MANY_ROWS)
+        self._centred = np.empty((self._step, features), dtype)
+        self._ones = np.ones(self._step, dtype)
+        self._product = np.empty((features, features), dtype)
+        self.moments = Moments(
+            shift=self._shift.astype(np.float64),
+            count=0,
+            total=np.zeros(features),
+            scatter=np.zeros((features, features)),
+            missed=np.zeros((features, features), np.float32) if single else None,
+        )
+
+    def add(self, block: Array, start: int, *, sampled: bool) -> None:
+        """Add a block of rows, the first of which is number `start`."""
+        for begin in range(0, len(block), self._step):
+            rows = block[begin : begin + self._step]
+            self._add(rows, start + begin, sampled=sampled and begin == 0)
+
+    def _add(self, rows: Array, start: int, *, sampled: bool) -> None:
+        sums, centred = self.moments, self._centred[: len(rows)]
+        with np.errstate(over="ignore", invalid="ignore"):  # looked for here, and by whoever finishes
+            np.subtract(rows, self._shift, out=centred, casting="unsafe")
+            total = self._ones[: len(rows)] @ centred
+            if not np.isfinite(total).all():
+                good = np.isfinite(rows).all(axis=1)
+                if not good.all():
+                    sums.bad = np.concatenate([sums.bad, start + np.flatnonzero(~good)])
+                    if good.any():
+                        self._add(rows[good], start, sampled=False)
+                    return
+            sums.count += len(rows)
+            sums.total += total
+            # The same array twice: numpy then computes half of the products (syrk).
+            np.matmul(centred.T, centred, out=self._product)
+            sums.scatter += self._product
+            if sampled and sums.missed is not None:
+                self._measure(centred)
+
+    def _measure(self, centred: Array) -> None:
+        """Compute the product again in float64, a piece at a time, for the difference."""
+        sums = self.moments
+        assert sums.missed is not None  # noqa: S101 - asked by the caller
+        for first in range(0, len(sums.missed), _CACHED):
+            these = slice(first, first + _CACHED)
+            exact = np.zeros_like(self._product[these], np.float64)
+            for begin in range(0, len(centred), _CACHED):
+                wide = centred[begin : begin + _CACHED].astype(np.float64)
+                exact += wide[:, these].T @ wide
+            sums.missed[these] += exact - self._product[these]
+        sums.sampled += len(centred)
 
 
 def first_mean(chunk: Array) -> Array:
-    """Give the mean of a chunk: the shift for `partial`."""
+    """Give the mean of a chunk: a shift."""
     return np.asarray(chunk.mean(axis=0, dtype=np.float64))

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from actlens.errors import ReduceError
-from actlens.reduce.pca import fit_axes, project
+from actlens.reduce.axes import project
+from actlens.reduce.pca import fit_axes
 from actlens.reduce.source import Rows, rows_of
 
 Array = npt.NDArray[Any]

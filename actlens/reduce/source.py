@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
 from typing import Any, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from actlens.errors import ReduceError
+from actlens.streaming.fold import workers_of
+from actlens.streaming.part import Part, parts_of
+from actlens.streaming.reader import ArrayReader, KeptRows, LayerReader, Reader
 
 Array: TypeAlias = npt.NDArray[Any]
 
 _CHUNK_BYTES = 32 << 20  # of one chunk in float64: large enough for a fast GEMM, small beside a model
+_TALL = 2048  # rows; below, adding up the square matrices costs more than making them
+_WIDE = 1 << 14  # features; above, no square matrix of them is made
+_NAN = ("raise", "drop")
 _SMALL = 1 << 22  # values; below this a whole copy in float64 is small, so precision is free
 _NARROW_INTEGERS = 2  # bytes: what float32 holds exactly
 
@@ -46,8 +53,8 @@ class Layer(Protocol):
     def columns(self) -> Mapping[str, Array]:
         """Column → (samples,)."""
 
-    def chunks(self, rows: int | None = None) -> Iterator[Array]:
-        """Consecutive blocks of rows, in order."""
+    def chunks(self, rows: int | None = None, *, start: int = 0, stop: int | None = None) -> Iterator[Array]:
+        """Consecutive blocks of rows [start, stop), in order."""
 
     def __len__(self) -> int: ...
 
@@ -68,7 +75,7 @@ class Rows:
     """Checked activations (samples, features): numbers with their ids and columns, not yet read.
 
     `chunks()` gives consecutive blocks in float64, `load()` all rows in `dtype` (float32 or float64); both
-    refuse NaN and inf.
+    refuse NaN and inf. `dropped` rows with NaN or inf were left out, where that was asked for.
     """
 
     feature: str  # who reads, for messages: "reduce.pca"
@@ -77,7 +84,17 @@ class Rows:
     dtype: np.dtype[Any]
     ids: Array
     columns: dict[str, Array]
-    _read: Callable[[int], Iterator[Array]]
+    reader: Reader
+    dropped: int = 0
+
+    @property
+    def block(self) -> int:
+        """The rows of one block: 16 MiB of float32, and enough for a fast product."""
+        return max(1, _CHUNK_BYTES // (8 * self.shape[1]), _TALL if self.shape[1] <= _WIDE else 1)
+
+    def parts(self, executor: Executor | None = None) -> list[Part]:
+        """Cut the rows into one part for each worker: the sums of a part are large, and travel."""
+        return parts_of(self.reader, self.shape[0], rows=self.block, pieces=workers_of(executor))
 
     def chunks(self) -> Iterator[Array]:
         """Give (rows, features) blocks of at most 32 MiB, finite, in float64: one copy of one block lives."""
@@ -85,10 +102,11 @@ class Rows:
 
     def _blocks(self, dtype: np.dtype[Any]) -> Iterator[Array]:
         start = 0
-        for block in self._read(max(1, _CHUNK_BYTES // (8 * self.shape[1]))):
+        for block in self.reader.blocks(0, self.shape[0], max(1, _CHUNK_BYTES // (8 * self.shape[1]))):
             # Half precision is widened before any arithmetic: its sums overflow at 65504.
             chunk = np.asarray(block).astype(dtype, copy=False)
-            self._check_finite(chunk, start)
+            if not np.isfinite(chunk).all():
+                self.check_finite()
             start += len(chunk)
             yield chunk
         if start != self.shape[0]:
@@ -103,22 +121,50 @@ class Rows:
             start += len(chunk)
         return whole
 
-    def _check_finite(self, chunk: Array, start: int) -> None:
-        good = np.isfinite(chunk).all(axis=1)
-        if not good.all():
-            bad = np.flatnonzero(~good)
-            raise ReduceError.not_finite(self.feature, self.name, len(bad), self.ids[start + bad])
+    def check_finite(self) -> None:
+        """Raise the error that lists the rows with NaN or inf, if there are any; all rows are read for it."""
+        bad = self._bad()
+        if len(bad):
+            raise ReduceError.not_finite(self.feature, self.name, len(bad), self.ids[bad])
+
+    def _bad(self) -> npt.NDArray[np.int64]:
+        part = parts_of(self.reader, self.shape[0], rows=self.block)[0]
+        found = [start + np.flatnonzero(~np.isfinite(block).all(axis=1)) for start, block in part.blocks()]
+        return np.concatenate(found)
+
+    def finite(self) -> Rows:
+        """Give the rows without NaN and inf; they are read once to find them.
+
+        Raises ReduceError where none is left.
+        """
+        bad = self._bad()
+        if not len(bad):
+            return self
+        kept = np.delete(np.arange(self.shape[0]), bad)
+        if not len(kept):
+            raise ReduceError.none_finite(self.feature, self.name, len(bad))
+        return dataclasses.replace(
+            self,
+            shape=(len(kept), self.shape[1]),
+            ids=self.ids[kept],
+            columns={name: column[kept] for name, column in self.columns.items()},
+            reader=KeptRows(self.reader, kept),
+            dropped=len(bad),
+        )
 
 
-def rows_of(layer: LayerLike, feature: str) -> Rows:
+def rows_of(layer: LayerLike, feature: str, *, nan: str = "raise") -> Rows:
     """Check `layer` and wrap it; `feature` is the caller's public name, for the messages.
 
-    Raises ReduceError for more or fewer than two axes, for nothing to read, for what is no real number.
+    Rows with NaN or inf are refused when they are read, or left out with nan="drop". Raises ReduceError for
+    more or fewer than two axes, for nothing to read, for what is no real number.
     """
+    if nan not in _NAN:
+        raise ReduceError.parameter(feature, "nan", nan, "'raise' or 'drop'")
     if is_layer(layer):
         name, axes, shape, dtype = layer.name, tuple(layer.axes), tuple(layer.shape), np.dtype(layer.dtype)
         ids, columns = np.asarray(layer.ids), {key: np.asarray(value) for key, value in layer.columns.items()}
-        read: Callable[[int], Iterator[Array]] = layer.chunks
+        reader: Reader = LayerReader(layer)
     else:
         if isinstance(layer, np.ma.MaskedArray):
             raise ReduceError.masked(feature)
@@ -130,9 +176,7 @@ def rows_of(layer: LayerLike, feature: str) -> Rows:
             raise ReduceError.not_an_array(feature, layer, error) from error
         name, axes, shape, dtype = "", (), array.shape, array.dtype
         ids, columns = np.arange(shape[0] if shape else 0), {}
-
-        def read(rows: int) -> Iterator[Array]:
-            return (array[start : start + rows] for start in range(0, len(array), rows))
+        reader = ArrayReader(array)
 
     working = _working_dtype(dtype, shape)
     if working is None:
@@ -143,7 +187,8 @@ def rows_of(layer: LayerLike, feature: str) -> Rows:
         raise ReduceError.too_few_axes(feature, name, shape)
     if 0 in shape:
         raise ReduceError.empty(feature, name, shape)
-    return Rows(feature, name, (shape[0], shape[1]), working, ids, columns, read)
+    rows = Rows(feature, name, (shape[0], shape[1]), working, ids, columns, reader)
+    return rows.finite() if nan == "drop" else rows
 
 
 def _working_dtype(dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.dtype[Any] | None:

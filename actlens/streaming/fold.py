@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 from actlens.errors import ActlensError, WorkerError
 from actlens.streaming.blas import one_thread, threads_of_each
-from actlens.streaming.part import Part
 
 P = TypeVar("P")
 S = TypeVar("S")
@@ -125,11 +124,8 @@ class _Limited:
             raise
 
 
-def _folder_of(part: Any) -> str | None:
+def _folder_of(task: Any) -> str | None:
     """Name the folder that a part is read from; None for an address, which every worker sees alike."""
-    readers = [part.reader] if isinstance(part, Part) else [one.reader for one in getattr(part, "parts", ())]
-    for reader in readers:
-        where = getattr(getattr(reader, "layer", None), "where", None)
-        if where is not None and "://" not in str(where):
-            return str(where)
-    return None
+    part = getattr(task, "part", task)
+    where = getattr(getattr(getattr(part, "reader", None), "layer", None), "where", None)
+    return None if where is None or "://" in str(where) else str(where)
