@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from actlens.errors import ReduceError
 from actlens.reduce.source import Rows
-from actlens.streaming.fold import each
+from actlens.streaming.fold import threaded, workers_of
 from actlens.streaming.part import Part
+from actlens.streaming.threads import single_threaded_blas
 
 Array = npt.NDArray[Any]
 
@@ -86,7 +87,9 @@ def project(rows: Rows, axes: Axes, executor: Executor | None = None) -> Array:
     points = np.empty((rows.shape[0], len(axes.components)), np.float32)
     task = _Project(axes.mean, axes.components.T / axes.scale, dtype)
     start = 0
-    for block in each(task, rows.parts(executor), executor=executor):
+    # A worker's points travel, and stand in memory twice: many small parts.
+    pieces = max(8 * workers_of(executor), rows.shape[0] // (4 * rows.block))
+    for block in threaded(task, rows.parts(pieces, ahead=executor is not None), executor=executor):
         if start + len(block) > len(points):
             raise ReduceError.wrong_rows(rows.name, len(points), start + len(block))
         points[start : start + len(block)] = block
@@ -113,7 +116,10 @@ class _Project:
         rest = ((mean.astype(np.float64) - self.mean) @ self.directions).astype(self.dtype)
         points = np.empty((len(part), directions.shape[1]), np.float32)
         centred = np.empty((min(_STEP, len(part)), len(mean)), self.dtype)
-        with np.errstate(over="ignore", invalid="ignore"):  # whoever asks looks at the points
+        with (
+            single_threaded_blas(),
+            np.errstate(over="ignore", invalid="ignore"),
+        ):  # points are looked at later
             for start, block in part.blocks():
                 for begin in range(0, len(block), _STEP):
                     some = block[begin : begin + _STEP]

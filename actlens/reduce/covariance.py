@@ -62,7 +62,7 @@ def _mean(rows: Rows, spans: list[tuple[int, int]]) -> Array:
 
 
 def _sums(rows: Rows, shift: Array, dtype: np.dtype[Any], executor: Executor | None) -> Moments:
-    sums = moments(rows.parts(executor), shift, dtype, executor)
+    sums = moments(rows, shift, dtype, executor)
     if len(sums.bad):
         bad = np.sort(sums.bad)
         raise ReduceError.not_finite(rows.feature, rows.name, len(bad), rows.ids[bad])

@@ -13,7 +13,7 @@ from actlens.errors import ReduceError
 from actlens.reduce import eigen
 from actlens.reduce.axes import LARGEST, Axes, Solution
 from actlens.reduce.source import Rows
-from actlens.streaming.fold import each
+from actlens.streaming.fold import each, workers_of
 from actlens.streaming.part import Part
 
 Array = npt.NDArray[Any]
@@ -62,7 +62,7 @@ def _bands(rows: Rows) -> list[tuple[int, int]]:
 def mean_of(rows: Rows, executor: Executor | None) -> Array:
     """Give the mean of all rows, and refuse those that are not finite."""
     total, count = np.zeros(rows.shape[1]), 0
-    for part, number in each(_sum, rows.parts(executor), executor=executor):
+    for part, number in each(_sum, rows.parts(workers_of(executor)), executor=executor):
         total += part
         count += number
     if count != rows.shape[0]:
@@ -110,7 +110,7 @@ class _Band:
 def _components(rows: Rows, mean: Array, vectors: Array, executor: Executor | None) -> Array:
     """Turn vectors over samples (samples, k) into components over features (k, features)."""
     loadings = np.zeros((rows.shape[1], vectors.shape[1]))
-    for part in each(_Loadings(mean, vectors), rows.parts(executor), executor=executor):
+    for part in each(_Loadings(mean, vectors), rows.parts(workers_of(executor)), executor=executor):
         loadings += part
     # Their columns are orthogonal already; QR gives unit length, and directions where the variance is 0.
     return eigen.with_fixed_signs(np.linalg.qr(loadings)[0].T)

@@ -21,7 +21,7 @@ from actlens.reduce import eigen
 from actlens.reduce.axes import LARGEST, Axes, Solution, separation
 from actlens.reduce.gram import mean_of
 from actlens.reduce.source import Rows
-from actlens.streaming.fold import fold
+from actlens.streaming.fold import fold, workers_of
 from actlens.streaming.part import Part
 
 Array = npt.NDArray[Any]
@@ -43,9 +43,9 @@ def from_krylov(
     mean = mean_of(rows, executor)
     width = min(count + _OVERSAMPLES, *rows.shape)
     space = _Space.begun(np.random.default_rng(random_state or 0), rows.shape[1], width)
-    total, passes = 0.0, 0
+    total, passes, parts = 0.0, 0, rows.parts(workers_of(executor))
     while True:
-        images = fold(_Multiply(mean, space.newest), rows.parts(executor), _join, executor=executor)
+        images = fold(_Multiply(mean, space.newest), parts, _join, executor=executor)
         passes += 1
         total = images.variance / (rows.shape[0] - 1)
         if not total < LARGEST:

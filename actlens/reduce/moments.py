@@ -10,20 +10,23 @@ both precisions, and the difference goes with the sums.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from concurrent.futures import Executor
+import functools
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from actlens.streaming.fold import fold
+from actlens.reduce.source import Rows
+from actlens.streaming.fold import fold, threaded, workers_of
 from actlens.streaming.part import Part
+from actlens.streaming.threads import single_threaded_blas, threads_here
 
 Array = npt.NDArray[Any]
 
 _CACHED = 512  # features; up to here the square matrix of sums stays in the cache while rows pass by
 _FEW_ROWS, _MANY_ROWS = 1024, 2048  # in one product, below and above
+_PANEL = 256  # features; products are made panel by panel, whoever makes them
 _SAMPLED = 32  # one block in so many is multiplied in both precisions
 
 
@@ -75,9 +78,10 @@ class Moments:
 
 def join(a: Moments, b: Moments) -> Moments:
     """Add the sums of b, taken about the same shift, to those of a."""
-    a.scatter += b.scatter
-    if a.missed is not None and b.missed is not None:
-        a.missed += b.missed
+    with np.errstate(over="ignore", invalid="ignore"):  # whoever finishes looks at the trace
+        a.scatter += b.scatter
+        if a.missed is not None and b.missed is not None:
+            a.missed += b.missed
     return dataclasses.replace(
         a,
         count=a.count + b.count,
@@ -87,24 +91,38 @@ def join(a: Moments, b: Moments) -> Moments:
     )
 
 
+def moments(rows: Rows, shift: Array, dtype: np.dtype[Any], executor: Executor | None = None) -> Moments:
+    """Sum all rows of a layer in one pass, about `shift`, with products of `dtype` (float32 or float64)."""
+    task = SumMoments(shift, dtype)
+    if executor is None and len(shift) <= _CACHED:  # each thread can have sums of its own
+        sums = functools.reduce(join, threaded(task, rows.parts(pieces=threads_here(), ahead=False)))
+    else:
+        sums = fold(task, rows.parts(pieces=workers_of(executor)), join, executor=executor)
+    # What is above the diagonal was summed up; what is below is the same.
+    for first in range(0, len(shift), _PANEL):
+        these = slice(first, first + _PANEL)
+        for matrix in (sums.scatter, sums.missed):
+            if matrix is not None:
+                matrix[these.stop :, these] = matrix[these, these.stop :].T
+    return sums
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class SumMoments:
-    """The task of one pass: sum a part about `shift`, with products of `dtype` (float32 or float64)."""
+    """The task of one pass: sum a part about `shift`.
+
+    Of the square matrices only the panels on and above the diagonal are filled.
+    """
 
     shift: Array
     dtype: np.dtype[Any]
 
     def __call__(self, part: Part) -> Moments:
         """Sum the part."""
-        sums = _Sums(self.shift, self.dtype, min(len(part), part.rows))
-        for start, block in part.blocks():
-            sums.add(block, start, sampled=start // part.rows % _SAMPLED == 0)
-        return sums.moments
-
-
-def moments(parts: Sequence[Part], shift: Array, dtype: np.dtype[Any], executor: Executor | None) -> Moments:
-    """Sum all parts of a layer in one pass."""
-    return fold(SumMoments(shift, dtype), parts, join, executor=executor)
+        with single_threaded_blas(), _Sums(self.shift, self.dtype, min(len(part), part.rows)) as sums:
+            for start, block in part.blocks():
+                sums.add(block, start, sampled=start // part.rows % _SAMPLED == 0)
+            return sums.moments
 
 
 class _Sums:
@@ -117,7 +135,9 @@ class _Sums:
         self._step = min(rows, _FEW_ROWS if features <= _CACHED else _MANY_ROWS)
         self._centred = np.empty((self._step, features), dtype)
         self._ones = np.ones(self._step, dtype)
-        self._product = np.empty((features, features), dtype)
+        panels = [slice(first, min(first + _PANEL, features)) for first in range(0, features, _PANEL)]
+        self._pairs = [(a, b) for number, a in enumerate(panels) for b in panels[number:]]
+        self._team = ThreadPoolExecutor(min(threads_here(), len(self._pairs)), thread_name_prefix="actlens")
         self.moments = Moments(
             shift=self._shift.astype(np.float64),
             count=0,
@@ -125,6 +145,12 @@ class _Sums:
             scatter=np.zeros((features, features)),
             missed=np.zeros((features, features), np.float32) if single else None,
         )
+
+    def __enter__(self) -> _Sums:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._team.shutdown(cancel_futures=True)
 
     def add(self, block: Array, start: int, *, sampled: bool) -> None:
         """Add a block of rows, the first of which is number `start`."""
@@ -137,33 +163,32 @@ class _Sums:
         with np.errstate(over="ignore", invalid="ignore"):  # looked for here, and by whoever finishes
             np.subtract(rows, self._shift, out=centred, casting="unsafe")
             total = self._ones[: len(rows)] @ centred
-            if not np.isfinite(total).all():
-                good = np.isfinite(rows).all(axis=1)
-                if not good.all():
-                    sums.bad = np.concatenate([sums.bad, start + np.flatnonzero(~good)])
-                    if good.any():
-                        self._add(rows[good], start, sampled=False)
-                    return
-            sums.count += len(rows)
-            sums.total += total
-            # The same array twice: numpy then computes half of the products (syrk).
-            np.matmul(centred.T, centred, out=self._product)
-            sums.scatter += self._product
-            if sampled and sums.missed is not None:
-                self._measure(centred)
+        if not np.isfinite(total).all():
+            good = np.isfinite(rows).all(axis=1)
+            if not good.all():
+                sums.bad = np.concatenate([sums.bad, start + np.flatnonzero(~good)])
+                if good.any():
+                    self._add(rows[good], start, sampled=False)
+                return
+        sums.count += len(rows)
+        sums.total += total
+        multiply = functools.partial(self._multiply, centred, sampled)
+        # A panel is one thread's: what a sum is made of is added in the order of the rows.
+        alone = len(self._pairs) == 1
+        for _ in map(multiply, self._pairs) if alone else self._team.map(multiply, self._pairs):
+            pass
+        if sampled:
+            sums.sampled += len(rows)
 
-    def _measure(self, centred: Array) -> None:
-        """Compute the product again in float64, a piece at a time, for the difference."""
-        sums = self.moments
-        assert sums.missed is not None  # noqa: S101 - asked by the caller
-        for first in range(0, len(sums.missed), _CACHED):
-            these = slice(first, first + _CACHED)
-            exact = np.zeros_like(self._product[these], np.float64)
-            for begin in range(0, len(centred), _CACHED):
-                wide = centred[begin : begin + _CACHED].astype(np.float64)
-                exact += wide[:, these].T @ wide
-            sums.missed[these] += exact - self._product[these]
-        sums.sampled += len(centred)
+    def _multiply(self, centred: Array, sampled: bool, pair: tuple[slice, slice]) -> None:
+        """Add the products of two panels of features; where sampled, also what float32 lacks of them."""
+        sums, (a, b) = self.moments, pair
+        with np.errstate(over="ignore", invalid="ignore"):
+            product = centred[:, a].T @ centred[:, b]
+            sums.scatter[a, b] += product
+            if sampled and sums.missed is not None:
+                wide = centred[:, a].astype(np.float64).T @ centred[:, b].astype(np.float64)
+                sums.missed[a, b] += wide - product
 
 
 def first_mean(chunk: Array) -> Array:

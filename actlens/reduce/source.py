@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Executor
 from typing import Any, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from actlens.errors import ReduceError
-from actlens.streaming.fold import workers_of
 from actlens.streaming.part import Part, parts_of
 from actlens.streaming.reader import ArrayReader, KeptRows, LayerReader, Reader
 
@@ -92,9 +90,9 @@ class Rows:
         """The rows of one block: 16 MiB of float32, and enough for a fast product."""
         return max(1, _CHUNK_BYTES // (8 * self.shape[1]), _TALL if self.shape[1] <= _WIDE else 1)
 
-    def parts(self, executor: Executor | None = None) -> list[Part]:
-        """Cut the rows into one part for each worker: the sums of a part are large, and travel."""
-        return parts_of(self.reader, self.shape[0], rows=self.block, pieces=workers_of(executor))
+    def parts(self, pieces: int = 1, *, ahead: bool = True) -> list[Part]:
+        """Cut the rows into parts of whole blocks."""
+        return parts_of(self.reader, self.shape[0], rows=self.block, pieces=pieces, ahead=ahead)
 
     def chunks(self) -> Iterator[Array]:
         """Give (rows, features) blocks of at most 32 MiB, finite, in float64: one copy of one block lives."""

@@ -8,13 +8,13 @@ import socket
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
 
 from actlens.errors import ActlensError, WorkerError
-from actlens.streaming.blas import one_thread, threads_of_each
+from actlens.streaming.threads import cores, share_of, threads_here
 
 P = TypeVar("P")
 S = TypeVar("S")
@@ -41,12 +41,17 @@ def workers_of(executor: Executor | None) -> int:
 
 
 def fold(
-    task: Callable[[P], S], parts: Sequence[P], join: Callable[[S, S], S], *, executor: Executor | None = None
+    task: Callable[[P], S],
+    parts: Sequence[P],
+    join: Callable[[S, S], S],
+    *,
+    executor: Executor | None = None,
 ) -> S:
     """Give task(part₁) joined with task(part₂) and so on, always in this order.
 
-    Of a concurrent.futures executor only `submit` and `Future.result` are used, so Dask's and MPI's do as
-    well. `task` must be a function of a module, or a dataclass with `__call__`, where workers are processes.
+    Of a concurrent.futures executor only `submit` and `Future.result` are used, so that those of Dask and
+    MPI do as well. `task` must be a function of a module, or a dataclass with `__call__`, where workers are
+    processes.
 
     Raises:
         WorkerError: a worker cannot read the recording.
@@ -59,22 +64,37 @@ def each(task: Callable[[P], S], parts: Sequence[P], *, executor: Executor | Non
     if executor is None:
         yield from map(task, parts)
         return
-    limited = _Limited(task, os.getpid(), threads_of_each(executor))
+    limited = _Limited(task, os.getpid(), _share_of_each(executor))
     waiting = deque(parts)
     running: deque[tuple[P, Future[S] | None]] = deque()
     limit = 2 * workers_of(executor)
-    with one_thread(executor):
-        try:
-            while waiting or running:
-                while waiting and len(running) < limit:
-                    part = waiting.popleft()
-                    running.append((part, _submitted(executor, limited, part)))
-                part, future = running.popleft()
-                yield _result(task, part, future)
-        finally:
-            for _, future in running:
-                if future is not None:
-                    future.cancel()
+    try:
+        while waiting or running:
+            while waiting and len(running) < limit:
+                part = waiting.popleft()
+                running.append((part, _submitted(executor, limited, part)))
+            part, future = running.popleft()
+            yield _result(limited, part, future)
+    finally:
+        for _, future in running:
+            if future is not None:
+                future.cancel()
+
+
+def threaded(task: Callable[[P], S], parts: Sequence[P], *, executor: Executor | None = None) -> Iterator[S]:
+    """Do as `each`; and without an executor, many at once in threads here: for tasks with small results."""
+    if executor is not None or len(parts) < 2:
+        yield from each(task, parts, executor=executor)
+        return
+    with ThreadPoolExecutor(threads_here(), thread_name_prefix="actlens") as pool:
+        yield from each(task, parts, executor=pool)
+
+
+def _share_of_each(executor: Executor) -> int:
+    """Give the threads of one task: a pool of processes shares out the cores, others say for themselves."""
+    if not isinstance(executor, ProcessPoolExecutor):
+        return 1
+    return max(1, cores() // workers_of(executor))
 
 
 def _submitted(executor: Executor, task: Callable[[P], S], part: P) -> Future[S] | None:
@@ -109,17 +129,15 @@ class _Limited:
 
     task: Callable[[Any], Any]
     caller: int
-    threads: int | None
+    threads: int
 
     def __call__(self, part: Any) -> Any:
-        if os.getpid() == self.caller:
-            return self.task(part)
         try:
-            with one_thread(None, self.threads):
+            with share_of(self.threads):
                 return self.task(part)
         except ActlensError as error:
             path = _folder_of(part)
-            if path is not None and not Path(path).is_dir():
+            if path is not None and not Path(path).is_dir() and os.getpid() != self.caller:
                 raise WorkerError.no_access(path, f"{socket.gethostname()}, process {os.getpid()}") from error
             raise
 

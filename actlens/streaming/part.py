@@ -19,19 +19,21 @@ class Part:
     """Rows [start, stop) of a layer, to be read in blocks of `rows`; small enough to be sent to a worker.
 
     Blocks begin at multiples of `rows`, whatever the part: so every way of cutting a layer into parts has the
-    same blocks, and the same products of each.
+    same blocks, and the same products of each. `ahead`: read the next block while one is worked on.
     """
 
     reader: Reader
     start: int
     stop: int
     rows: int
+    ahead: bool = True
 
     def blocks(self) -> Iterator[tuple[int, Array]]:
         """Give the number of the first row of each block, and the block."""
         read = self.reader.blocks(self.start, self.stop, self.rows)
         start = self.start
-        for block in read_ahead(read) if self.reader.lazy and self.stop - self.start > self.rows else read:
+        ahead = self.ahead and self.reader.lazy and len(self) > self.rows
+        for block in read_ahead(read) if ahead else read:
             yield start, block
             start += len(block)
 
@@ -39,10 +41,11 @@ class Part:
         return self.stop - self.start
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Part, (self.reader.part(self.start, self.stop), self.start, self.stop, self.rows)
+        reader = self.reader.part(self.start, self.stop)
+        return Part, (reader, self.start, self.stop, self.rows, self.ahead)
 
 
-def parts_of(reader: Reader, samples: int, *, rows: int, pieces: int = 1) -> list[Part]:
+def parts_of(reader: Reader, samples: int, *, rows: int, pieces: int = 1, ahead: bool = True) -> list[Part]:
     """Cut the rows of a layer into at most `pieces` parts of about as many blocks each.
 
     >>> from actlens.streaming.reader import ArrayReader
@@ -53,6 +56,5 @@ def parts_of(reader: Reader, samples: int, *, rows: int, pieces: int = 1) -> lis
     blocks = -(-samples // rows)
     pieces = max(1, min(pieces, blocks))
     borders = [rows * (blocks * piece // pieces) for piece in range(pieces)]
-    return [
-        Part(reader, start, stop, rows) for start, stop in zip(borders, [*borders[1:], samples], strict=True)
-    ]
+    spans = zip(borders, [*borders[1:], samples], strict=True)
+    return [Part(reader, start, stop, rows, ahead) for start, stop in spans]
