@@ -1,4 +1,5 @@
-"""What reducing and measuring costs, beside scikit-learn and others: whole runs, interleaved, medians and ratios.
+"""What reducing and measuring costs, beside scikit-learn and others: whole runs, interleaved, medians and
+ratios.
 
     python benchmarks/reduce.py pca --size 200000x1024 --rounds 3
     python benchmarks/reduce.py pca --size 200000x1024 --massive --rounds 1     # right where others are wrong
