@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from actlens.errors import ArgumentError, NotFound, ReadFailed
+from actlens.format.digests import hex128
 from actlens.format.dtypes import DTYPES
 from actlens.format.schema import ID, LayerSpec
 from actlens.row_source import Columns, Source
-from actlens.shard_set import Rows
+from actlens.shard_set import Rows, ShardSet
 from actlens.table import printable
 from actlens.tokens import mean_dtype
 
@@ -190,6 +192,25 @@ class LayerArray:
         over = tuple(i for i, name in enumerate(self.axes) if name in axes)
         shape = self.shape
         return self._with(_View(tuple(self.axes[i] for i in keep), tuple(shape[i] for i in keep[1:]), over))
+
+    @property
+    def recorded(self) -> ShardSet:
+        """The shards that the layer is read from."""
+        return self._source.shards
+
+    def fingerprint(self) -> str:
+        """Give 32 hex digits that tell the values, their ids and columns from any others; no data is read.
+
+        Two opens of one recording agree, wherever it lies. One more shard, another selection of rows, another
+        view (`flatten`, `mean`, `tokens`) give another one.
+        """
+        views = [[list(view.axes), list(view.shape), view.over and list(view.over)] for view in self._views]
+        spec = [self._spec.key, self._spec.dtype, list(self._spec.shape), list(self._spec.axes)]
+        said = json.dumps([self.recorded.fingerprint(), self._source.rows_are, spec, views])
+        rows = self._rows
+        if rows is None or np.array_equal(rows, np.arange(self._source.rows)):
+            return hex128(said.encode(), b"all")
+        return hex128(said.encode(), np.ascontiguousarray(rows, "<i8").view(np.uint8).data)
 
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.shape))

@@ -25,6 +25,7 @@ from actlens.table import printable
 from actlens.writing.options import folder_path, is_address
 
 if TYPE_CHECKING:
+    from actlens.derived import Derived
     from actlens.upkeep.report import Verification
 
 
@@ -192,6 +193,23 @@ class Recording(Mapping[str, LayerArray | RaggedArray]):
         from actlens.upkeep.verifying import examine
 
         return examine(self._shards.place).verification
+
+    def derived(self) -> tuple[Derived, ...]:
+        """List the results that lie with the recording, such as embeddings; none where it is at an address.
+
+        >>> import actlens, tempfile, numpy as np
+        >>> with actlens.Recorder(tempfile.mkdtemp() + "/run") as rec:
+        ...     rec.write({"fc": np.eye(4)})
+        4
+        >>> run = actlens.open(rec.path)
+        >>> z = actlens.reduce.pca(run["fc"])  # computed; the next call reads it
+        >>> [(one.kind, one.layers, one.parameters["method"], one.current) for one in run.derived()]
+        [('embedding', ('fc',), 'pca', True)]
+        """
+        from actlens.derived import listed
+
+        place = self._shards.place
+        return listed(place.folder, self._shards.fingerprint()) if isinstance(place, LocalPlace) else ()
 
     def __repr__(self) -> str:
         sealed = "" if self.info["sealed"] else ", not sealed"

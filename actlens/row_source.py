@@ -28,6 +28,14 @@ class Source(Protocol):
     def rows(self) -> int:
         """The number of rows."""
 
+    @property
+    def shards(self) -> ShardSet:
+        """The shards that the rows lie in."""
+
+    @property
+    def rows_are(self) -> str:
+        """What a row is: "samples", or the positions of an index, or averages over them."""
+
     def read(self, layer: LayerSpec, rows: Rows | range | None, *, scan: bool = False) -> npt.NDArray[Any]:
         """Read rows of a layer, in the order given; None for all."""
 
@@ -43,6 +51,7 @@ class RowSource:
 
     def __init__(self, shards: ShardSet, along: str = "") -> None:
         self.shards = shards
+        self.rows_are = f"positions {along}" if along else "samples"
         self._starts = np.cumsum([0, *shards.counts(along)])
 
     @property

@@ -13,6 +13,7 @@ import xxhash
 
 from actlens.errors import CorruptRecording, RecordingNotFound
 from actlens.format import manifest as index
+from actlens.format.digests import hex128_of
 from actlens.format.place import Place
 from actlens.format.reader import Shard, Verify
 from actlens.format.schema import Schema
@@ -102,6 +103,21 @@ class ShardSet:
                 keep[start + first : start + last] = False
             start += entry.rows
         return np.flatnonzero(keep)
+
+    @property
+    def checked(self) -> bool:
+        """Whether what is read is compared with its digests."""
+        return self._verify != "none"
+
+    def fingerprint(self) -> str:
+        """Give 32 hex digits that tell these shards, and which of their rows count, from any others.
+
+        They come from the digests in the manifest or the headers: no data is read, and where the recording
+        lies does not matter.
+        """
+        return hex128_of(
+            f"{entry.digest} {[list(span) for span in entry.dropped]}\n".encode() for entry in self.entries
+        )
 
     def info(self) -> dict[str, Any]:
         """Give the origin, and what lies on the disk."""

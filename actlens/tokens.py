@@ -42,6 +42,7 @@ class PooledSource(RowSource):
 
     def __init__(self, shards: ShardSet, layer: LayerSpec) -> None:
         super().__init__(shards)
+        self.rows_are = f"averages {layer.ragged}"
         self._layer = layer
         self._tokens = TokenSource(shards, layer.ragged)
         self._ends = np.concatenate([[0], np.cumsum(shards.lengths(layer.ragged))])

@@ -43,7 +43,7 @@ def interleaved(script: str, methods: Iterable[str], rounds: int, *args: object)
         for method, results in seen.items():
             if len(results) == number:  # one that failed is left out
                 found = run_once(script, method, *args)
-                results += [found] if found else []
+                results.extend([found] if found else [])
     return {method: results for method, results in seen.items() if results}
 
 

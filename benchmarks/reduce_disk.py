@@ -43,10 +43,12 @@ def show(work: Path, samples: int, features: int) -> None:
             fit = _timed(lambda: fit_axes(rows, 50))
         axes = fit_axes(rows_of(layer[: 1 << 16], "benchmark"), 50)
         points = _timed(lambda: project(rows, axes))  # noqa: B023 - used at once
+        longer = max(read, product) / fit
         print(
-            f"round {number}: read {read:.1f} s, read and verified by chunks() {verified:.1f} s, bare products
-            " f"{product:.1f} s; one pass of sums and the components {fit:.1f} s " f"({max(read, product) /
-            fit:.2f} of the longer), its memory {peak.mib:.0f} MiB; points {points:.1f} s", flush=True,
+            f"round {number}: read {read:.1f} s, read and verified by chunks() {verified:.1f} s, "
+            f"bare products {product:.1f} s; one pass of sums and the components {fit:.1f} s "
+            f"({longer:.2f} of the longer), its memory {peak.mib:.0f} MiB; points {points:.1f} s",
+            flush=True,
         )
 
 

@@ -35,6 +35,23 @@ def test_info(cli, run):
     assert ["label", "text", "7", "class 0, class 1, class 2, class 3, class 4, class 5, class 6"] in rows
 
 
+def test_info_of_results(cli, run, out):
+    assert "derived" not in cli("info", run).out
+    cli("reduce", run, "fc", "--method", "pca", "--out", out, "--n-components", 3)
+    (file,) = (run / "derived").iterdir()
+    (line,) = [line for line in cli("info", run).out.splitlines() if line.startswith("embedding")]
+    assert "fc     method=pca, n_components=3, whiten=False" in line
+    assert line.endswith("current")
+    file.write_bytes(file.read_bytes()[:-1])
+    (line,) = [line for line in cli("info", run).out.splitlines() if line.startswith("embedding")]
+    assert "damaged: " in line
+    said = cli("verify", run).out
+    assert ": ok (" in said
+    assert f"derived  derived/{file.name}: damaged" in said
+    assert f"derived/{file.name}" in cli("gc", run, "--older-than", 0).out
+    assert not file.exists()
+
+
 def test_info_of_what_is_no_recording(cli, tmp_path):
     assert "it does not exist" in cli.refused("info", tmp_path / "no")
     (tmp_path / "file").write_text("")

@@ -9,6 +9,7 @@ import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -389,6 +390,94 @@ class TestFile:
         save_file({"points": np.zeros((2, 2), "f4")}, tmp_path / "z", metadata={"actlens_embedding": text})
         with pytest.raises(ReduceError, match=message):
             Embedding.load(tmp_path / "z")
+
+
+class TestFormats:
+    """Format 2 is a bundle; what format 1 wrote loads for ever."""
+
+    GOLDEN = Path(__file__).parent / "golden/embedding-1.safetensors"
+
+    def test_a_file_of_format_1(self, tmp_path):
+        """What stands in it, by the formula that it was made by."""
+        z = Embedding.load(self.GOLDEN)
+        n = np.arange(8)
+        x = np.arange(40).reshape(8, 5) % 7 - 3 + n[:, None] / 8
+        assert (z.layer, z.method) == ("encoder/layer.0@input[h]", "pca")
+        assert z.parameters == {"n_components": 2, "whiten": True, "random_state": None}
+        assert z.ids.tolist() == [f"bild {i} ä猫" for i in range(8)]
+        assert list(z.columns) == ["label", "text", "flag", "half", "x:utf8"]
+        assert z.columns["label"].tolist() == (n % 3).tolist()
+        assert z.columns["text"].tolist() == ["", "a\nb", "$x$", "ü"] * 2
+        assert z.columns["flag"].tolist() == (n % 2 == 0).tolist()
+        assert z.columns["half"].dtype == np.float16
+        assert z.columns["x:utf8"].tolist() == n.tolist()
+        assert z.points.shape == (8, 2)
+        np.testing.assert_allclose(z.mean, x.mean(axis=0))
+        np.testing.assert_allclose(z.inverse(z.points).mean(axis=0), x.mean(axis=0), atol=1e-5)
+        np.testing.assert_allclose(z.transform(x).points, z.points, atol=1e-5)
+        z.save(tmp_path / "z")
+        same(z, Embedding.load(tmp_path / "z"))
+
+    def test_it_is_a_bundle(self, tmp_path):
+        from actlens.format.bundle import read_bundle
+
+        embedding(columns={"a": np.arange(4), "t": np.array(list("abcd"))}).save(tmp_path / "z")
+        bundle = read_bundle(tmp_path / "z", "embedding")
+        assert bundle.about["format"] == 2
+        assert bundle.about["columns"] == ["a", "t"]
+        assert sorted(bundle.arrays) == ["column:0", "column:1", "ids", "points"]
+
+    @pytest.mark.parametrize("step", [13, pytest.param(1, marks=pytest.mark.slow)])
+    def test_any_changed_byte_is_seen(self, tmp_path, step):
+        path = tmp_path / "z"
+        embedding().save(path)
+        whole = path.read_bytes()
+        for at in range(len(whole) - 1, -1, -step):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+            with pytest.raises(ReduceError, match="is not a saved Embedding"):
+                Embedding.load(path)
+
+    def test_a_later_format_and_another_kind(self, tmp_path):
+        from actlens.format.bundle import write_bundle
+
+        about, arrays = embedding_file.packed(embedding())
+        write_bundle(tmp_path / "z", "embedding", about | {"format": 3}, arrays)
+        with pytest.raises(ReduceError, match="has embedding format 3; this actlens reads 2. Upgrade"):
+            Embedding.load(tmp_path / "z")
+        write_bundle(tmp_path / "z", "stats", about, arrays)
+        with pytest.raises(ReduceError, match="is not a saved Embedding: .* holds 'stats', not 'embedding'"):
+            Embedding.load(tmp_path / "z")
+
+    @pytest.mark.parametrize(
+        ("about", "arrays", "message"),
+        [
+            ({"format": 1}, {}, "not an object with a format"),
+            ({"layer": 3}, {}, "'layer' in its metadata is int; it must be str"),
+            ({"versions": {"a": 1}}, {}, "its column names and versions must be text"),
+            ({"columns": ["gone"]}, {}, "it lacks 'column:0'"),
+            ({}, {"points": np.zeros((4, 2), "i4")}, "'points' has dtype int32; it must be of floats"),
+            ({}, {"ids": np.arange(3)}, r"ids has shape \(3,\)"),
+            ({}, {"components": np.zeros((3, 5))}, r"components has shape \(3, 5\)"),
+        ],
+    )
+    def test_parts_that_do_not_fit(self, tmp_path, about, arrays, message):
+        from actlens.format.bundle import write_bundle
+
+        good = embedding_file.packed(embedding())
+        write_bundle(tmp_path / "z", "embedding", good[0] | about, good[1] | arrays)
+        with pytest.raises(ReduceError, match=f"is not a saved Embedding: .*{message}"):
+            Embedding.load(tmp_path / "z")
+
+    def test_what_a_later_field_adds_is_left_out(self, tmp_path):
+        from actlens.format.bundle import write_bundle
+
+        about, arrays = embedding_file.packed(embedding())
+        write_bundle(tmp_path / "z", "embedding", about | {"novelty": [1]}, arrays | {"news": np.zeros(2)})
+        same(Embedding.load(tmp_path / "z"), embedding())
+
+    def test_numbers_that_json_has_not(self, tmp_path):
+        embedding(parameters={"a": np.nan, "b": [np.inf]}).save(tmp_path / "z")
+        assert Embedding.load(tmp_path / "z").parameters == {"a": "nan", "b": ["inf"]}
 
 
 class FirstColumns:

@@ -34,6 +34,7 @@ FLOOR = {  # room → floor; a room imports at its top level only from lower flo
     "batches": 2,
     "budget": 2,
     "fingerprint": 1.55,
+    "derived": 1.9,
     "shard_set": 2.1,
     "tokens": 2.25,
     "ragged_array": 2.35,

@@ -163,3 +163,77 @@ def test_a_damaged_recording_is_cleared_too(run):
 def test_an_age_that_is_none(run, age):
     with pytest.raises(InputError, match="older_than= is .*; it takes a number of seconds of at least 0"):
         upkeep.gc(run, older_than=age)
+
+
+class TestResults:
+    """What lies in derived/: stale and damaged results go, when they are old."""
+
+    @pytest.fixture
+    def grown(self, tmp_path):
+        """A result of the recording as it was, one as it is, one damaged; and much that is none."""
+        path = tmp_path / "run"
+        cases.made(path, samples=4)
+        actlens.reduce.pca(actlens.open(path)["fc"])
+        (stale,) = (path / "derived").iterdir()
+        with actlens.Recorder(path, resume=True, durability="rename") as rec:
+            cases.write(
+                rec, np.random.default_rng(1), ["new"], 0, {k: [] for k in ("h", "fc", "id", "step", "label")}
+            )
+        actlens.reduce.pca(actlens.open(path)["fc"])
+        (current,) = {*(path / "derived").iterdir()} - {stale}
+        damaged = path / f"derived/stats-{'0' * 32}.safetensors"
+        damaged.write_bytes(current.read_bytes()[:-1])
+        (path / f"derived/stats-{'1' * 32}.safetensors").symlink_to(current)
+        (path / f"derived/stats-{'2' * 32}.safetensors").mkdir()
+        (path / "derived/mine.txt").write_text("mine")
+        (path / "derived/.tmp-old").write_bytes(b"12345")
+        (path / "derived/.tmp-young").write_bytes(b"")
+        for file in (path / "derived").iterdir():
+            if "young" not in file.name:
+                aged(file, 2)
+        return path, stale, current, damaged
+
+    def test_stale_and_damaged_ones_go(self, grown):
+        path, stale, current, damaged = grown
+        before, sizes = everything(path), {stale.stat().st_size, damaged.stat().st_size, 5}
+        wanted = {"derived/.tmp-old", f"derived/{stale.name}", f"derived/{damaged.name}"}
+        assert {one.file for one in upkeep.gc(path, dry_run=True).removed} == wanted
+        assert everything(path) == before
+        done = upkeep.gc(path)
+        assert {one.bytes for one in done.removed} == sizes
+        assert before - everything(path) == wanted
+        assert [one.file for one in actlens.open(path).derived() if one.current] == [
+            f"derived/{current.name}"
+        ]
+        assert upkeep.gc(path).removed == ()
+
+    def test_young_ones_stay(self, grown):
+        path, *_ = grown
+        assert upkeep.gc(path, older_than=3 * DAY).removed == ()
+
+    def test_of_a_damaged_recording_only_what_is_damaged_goes(self, grown):
+        path, _, _, damaged = grown
+        (path / "manifest.json").write_text("{")
+        wanted = {"derived/.tmp-old", f"derived/{damaged.name}"}
+        assert {one.file for one in upkeep.gc(path).removed} == wanted
+
+    def test_a_linked_folder_is_not_entered(self, grown, tmp_path):
+        path, *_ = grown
+        (path / "derived").rename(tmp_path / "elsewhere")
+        (path / "derived").symlink_to(tmp_path / "elsewhere")
+        before = everything(tmp_path / "elsewhere")
+        assert upkeep.gc(path, older_than=0).removed == ()
+        assert everything(tmp_path / "elsewhere") == before
+        assert "no part of the recording: derived" in upkeep.verify(path).notes
+
+    def test_what_the_system_does_not_give_stays(self, grown, monkeypatch):
+        path, stale, _, damaged = grown
+        opened = os.open
+
+        def refused(name, *args, **kwargs):
+            if str(name).endswith((stale.name, damaged.name)):
+                raise PermissionError(13, "Permission denied")
+            return opened(name, *args, **kwargs)
+
+        monkeypatch.setattr(os, "open", refused)
+        assert [one.file for one in upkeep.gc(path).removed] == ["derived/.tmp-old"]

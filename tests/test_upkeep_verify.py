@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import tracemalloc
@@ -516,3 +517,57 @@ def test_recordings_of_released_versions_are_ok():
     assert manifests
     for manifest in manifests:
         assert upkeep.verify(manifest.parent).ok
+
+
+class TestResults:
+    """What lies in derived/ is checked too, and is no part of the recording."""
+
+    @pytest.fixture
+    def run(self, tmp_path):
+        cases.made(tmp_path / "run", samples=6)
+        actlens.reduce.pca(actlens.open(tmp_path / "run")["fc"])
+        return tmp_path / "run"
+
+    def test_whole_ones_are_not_worth_a_word(self, run):
+        found = upkeep.verify(run)
+        assert (found.ok, found.derived) == (True, ())
+        assert "derived" not in str(found)
+
+    def test_a_damaged_one_does_not_make_the_recording_bad(self, run):
+        (file,) = (run / "derived").iterdir()
+        cases.flip(file, file.stat().st_size - 1)
+        for found in (upkeep.verify(run), actlens.open(run).verify()):
+            assert found.ok
+            (one,) = found.derived
+            assert (one.file, one.kind) == (f"derived/{file.name}", "damaged")
+            assert "does not match its digest" in one.what
+            assert f"derived  derived/{file.name}: damaged: the data of" in str(found)
+
+    def test_what_lies_there_besides(self, run):
+        (run / "derived/mine.txt").write_text("mine")
+        (run / "derived/.tmp-1").write_text("")
+        found = upkeep.verify(run)
+        assert [note for note in found.notes if "derived" in note] == [
+            "no part of the recording: derived/mine.txt"
+        ]
+        assert [one.file for one in found.orphans] == ["derived/.tmp-1"]
+
+    def test_repair_and_copy_leave_them_alone(self, run, tmp_path):
+        (file,) = (run / "derived").iterdir()
+        cases.flip(file, 4200)
+        before = file.read_bytes()
+        assert "nothing to repair" in str(upkeep.repair(run))
+        (run / "manifest.json").unlink()
+        assert upkeep.repair(run).manifest_rebuilt
+        assert file.read_bytes() == before
+        copied = upkeep.copy(run, tmp_path / "copy")
+        assert not (tmp_path / "copy/derived").exists()
+        assert copied.derived() == ()
+
+    def test_a_result_fits_a_copy(self, run, tmp_path, monkeypatch):
+        expected = actlens.reduce.pca(actlens.open(run)["fc"])
+        upkeep.copy(run, tmp_path / "copy")
+        shutil.copytree(run / "derived", tmp_path / "copy/derived")
+        monkeypatch.setattr(importlib.import_module("actlens.reduce.pca"), "rows_of", None)
+        again = actlens.reduce.pca(actlens.open(tmp_path / "copy")["fc"])
+        assert np.array_equal(again.points, expected.points)

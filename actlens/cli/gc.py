@@ -1,4 +1,4 @@
-"""`actlens gc`: what writers left that died is cleared away."""
+"""`actlens gc`: what writers left that died is cleared away, and results of what is there no more."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def gc(
         float, typer.Option("--older-than", metavar="HOURS", help="Leave alone what is younger.")
     ] = 24.0,
 ) -> None:
-    """Remove temporary files, and empty folders, of writers that died."""
+    """Remove what dead writers left, and stale or damaged results."""
     from actlens import upkeep
     from actlens.cli.problems import Misuse
 

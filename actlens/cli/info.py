@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -11,6 +12,7 @@ from actlens.cli.options import Run
 if TYPE_CHECKING:
     from actlens.recording import Recording
 
+_LONGEST = 60  # of names of layers out of a file
 _FEW = 10  # values that are shown each; of more, the first and the last
 
 
@@ -22,11 +24,16 @@ def info(run: Run) -> None:
 
 
 def _text(run: Recording) -> str:
-    from actlens.table import text_table
+    from actlens.table import bytes_text, text_table
 
     about = _origin(run.info) + _stored(run)
     columns = [(name, *_described(values)) for name, values in run.columns.items()]
     header = ["layer", "type", "shape", "dtype", "axes", "bytes/sample"]
+    derived = [
+        (one.kind, _short(one.layers), one.summary, bytes_text(one.bytes), one.created[:25], one.state)
+        for one in run.derived()
+    ]
+    results = ["derived", "layer", "parameters", "size", "created", "state"]
     return "\n".join(
         [
             _headline(run),
@@ -36,8 +43,15 @@ def _text(run: Recording) -> str:
             text_table(header, [(key, *_layer(layer)) for key, layer in run.items()]),
             "",
             text_table(["column", "dtype", "different", "values"], columns),
+            *(["", text_table(results, derived)] if derived else []),
         ]
     )
+
+
+def _short(layers: Sequence[str]) -> str:
+    """Name the layers that a file says it is of, in no more than a line."""
+    text = ", ".join(layers)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def _layer(layer: Any) -> tuple[str, str, str, str, str]:

@@ -17,6 +17,7 @@
     │   ├── IdError
     │   ├── ColumnError
     │   ├── BatchError                   what an iterable of batches yielded
+    │   ├── BundleError                  a result that no file can hold
     │   └── ArgumentError
     │       └── AddressError             an address of an object store or a server
     ├── BudgetExceeded                   the recording would not fit
@@ -26,6 +27,7 @@
     │   ├── WriteFailed                  the disk said no; committed shards are safe
     │   ├── ReadFailed                   the file system refused a read
     │   ├── CorruptRecording             bytes are not what was written
+    │   ├── CorruptBundle                the same of a file of results
     │   ├── UnsupportedFormat            written by a newer actlens
     │   └── UpkeepError                  recordings that cannot be merged
     ├── WorkerError (RuntimeError)       a worker of an executor that cannot do its part
@@ -39,6 +41,10 @@ from actlens.errors._analysis import ReduceError as ReduceError
 from actlens.errors._base import ActlensError as ActlensError
 from actlens.errors._base import InputError as InputError
 from actlens.errors._base import MissingDependency as MissingDependency
+from actlens.errors._bundles import BundleError as BundleError
+from actlens.errors._bundles import CorruptBundle as CorruptBundle
+from actlens.errors._bundles import DerivedWarning as DerivedWarning
+from actlens.errors._bundles import seen_in_bundle as seen_in_bundle
 from actlens.errors._capture import BadAdapter as BadAdapter
 from actlens.errors._capture import BadTransform as BadTransform
 from actlens.errors._capture import CaptureError as CaptureError

@@ -198,6 +198,13 @@ class ReadFailed(RecordingError):
         )
 
     @classmethod
+    def larger_than_memory(cls, path: object, size: int) -> ReadFailed:
+        """A file that can only be read whole."""
+        return cls(
+            f"cannot read {path}: it has {size:,} bytes, more than the memory of this machine. Read it on a larger one."
+        )
+
+    @classmethod
     def remote(cls, address: object, cause: OSError) -> ReadFailed:
         """An object that a store does not give."""
         return cls(

@@ -32,8 +32,8 @@ MAX_NAME = 1024
 MAX_NDIM = 32
 MAX_SIZE = 1 << 48
 
-_OPENING = b'{"__metadata__":{"digest":"'
-DIGEST = slice(8 + len(_OPENING), 8 + len(_OPENING) + 32)
+OPENING = b'{"__metadata__":{"digest":"'
+DIGEST = slice(8 + len(OPENING), 8 + len(OPENING) + 32)
 _ZEROS = b"0" * 32
 
 _MAX_METADATA = 64  # entries of __metadata__; this version writes two
@@ -116,7 +116,7 @@ def header_length(first: bytes, file_size: int, path: object) -> int:
 def parse(raw: bytes, file_size: int, path: object) -> tuple[str, str, dict[str, Tensor]]:
     """Give (digest, metadata JSON, tensors by name) of a header; refuse what breaks a limit or its digest."""
     digest = raw[DIGEST].decode("ascii", "replace")
-    if not raw.startswith(_OPENING, 8):
+    if not raw.startswith(OPENING, 8):
         raise CorruptRecording.shard(path, "it is not a shard of a recording (no actlens header)")
     if header_digest(raw) != digest:
         raise CorruptRecording.shard(path, "its header does not match its digest")
@@ -142,7 +142,7 @@ def _end_of_metadata(raw: bytes) -> tuple[int, int]:
 
 def _metadata(raw: bytes, end: int, members: int) -> str:
     """Give the text of the entry `actlens`."""
-    texts = memoryview(raw)[8 + len(_OPENING) - len(b'{"digest":"') : end]
+    texts = memoryview(raw)[8 + len(OPENING) - len(b'{"digest":"') : end]
     entries = msgspec.json.decode(texts, type=dict[str, str])
     if len(entries) != members:
         raise Invalid("a key stands twice")

@@ -22,7 +22,7 @@ from actlens.format.commit import (
     replace_bytes,
     sync_folder,
 )
-from actlens.format.place import FREE, IDLE, MANIFEST, SHARD, SHARDS, WRITER
+from actlens.format.place import DERIVED, FREE, IDLE, MANIFEST, RESULT, SHARD, SHARDS, WRITER
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -123,7 +123,15 @@ class LocalPlace:
             return []
         except NotADirectoryError:
             return ["a file"]
-        return [name for name in names if name != SHARDS and not name.startswith(TEMPORARY)]
+        known = {SHARDS, DERIVED} if self._holds_results() else {SHARDS}
+        return [name for name in names if name not in known and not name.startswith(TEMPORARY)]
+
+    def _holds_results(self) -> bool:
+        """Say whether `derived` is a folder of results, and of nothing that somebody else put there."""
+        root = self.folder / DERIVED
+        if root.is_symlink() or not root.is_dir():
+            return False
+        return all(RESULT.fullmatch(name) or name.startswith(TEMPORARY) for name in os.listdir(root))
 
     def join(self, writer: str) -> None:
         """Make the writer's folder, and all above it that is missing."""

@@ -17,10 +17,13 @@ FREE = 4 << 20
 """Bytes: a manifest up to here is read as it is."""
 
 SHARDS = "shards"
+DERIVED = "derived"
+"""The folder of results that were computed from the recording; no part of it."""
 IDLE = "idle"
 """The file of a writer that ended well and had nothing to write."""
 WRITER = re.compile(r"[0-9]{5}-[0-9a-z-]{1,64}")
 SHARD = re.compile(r"[0-9]{8}\.safetensors")
+RESULT = re.compile(r"[a-z][a-z0-9-]{0,31}-[0-9a-f]{32}\.safetensors")
 
 S = TypeVar("S")
 T = TypeVar("T")

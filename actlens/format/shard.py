@@ -83,7 +83,7 @@ def _write_tensor(
     at = flushed = tensor.begin
     pending: list[memoryview] = []
     for chunk in chunks:
-        view = _bytes_of(chunk)
+        view = bytes_of(chunk)
         offset = at
         for _, begin, end in block_spans(offset, offset + len(view)):
             piece = view[begin - offset : end - offset]
@@ -98,7 +98,7 @@ def _write_tensor(
     digests.end_tensor(tensor.name)
 
 
-def _bytes_of(chunk: npt.NDArray[Any]) -> memoryview:
+def bytes_of(chunk: npt.NDArray[Any]) -> memoryview:
     """Give an array's bytes, little-endian, in C order, without a copy where they lie so already."""
     if chunk.dtype.byteorder == ">" or not chunk.flags.c_contiguous:
         chunk = np.ascontiguousarray(chunk, dtype=chunk.dtype.newbyteorder("<"))

@@ -34,7 +34,7 @@ def decode_text(raw: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> n
         raise ValueError("a text holds NUL")
     texts = [content[a:b].decode() for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)]
     longest = max(map(len, texts), default=0)
-    return np.array(texts, dtype=_dtype_for(len(texts), longest, len(raw)))
+    return np.array(texts, dtype=text_dtype(len(texts), longest, len(raw)))
 
 
 def joined(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
@@ -43,13 +43,13 @@ def joined(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
         return np.concatenate(parts)
     rows = sum(len(part) for part in parts)
     fixed = [part.dtype.itemsize // 4 for part in parts if part.dtype.kind == "U"]
-    dtype = _dtype_for(rows, max(fixed, default=0), sum(part.nbytes for part in parts))
+    dtype = text_dtype(rows, max(fixed, default=0), sum(part.nbytes for part in parts))
     if len(fixed) < len(parts):
         dtype = np.dtypes.StringDType()
     return np.concatenate([part.astype(dtype) for part in parts])
 
 
-def _dtype_for(rows: int, longest: int, content: int) -> np.dtype[Any]:
+def text_dtype(rows: int, longest: int, content: int) -> np.dtype[Any]:
     """Choose how numpy holds texts: all padded to the longest, unless that is far more than there is."""
     padded = 4 * rows * longest
     if padded > _MOST_PADDING and padded > 16 * content:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -129,7 +130,8 @@ class Embedding:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file, whole or not at all.
 
-        Raises ReduceError for a column of objects, and for a path where no file can be made.
+        What it holds is in docs/format.md, "Bundles". Raises ReduceError for a column of objects, and for a
+        path where no file can be made.
         """
         from actlens.reduce.embedding_file import save
 
@@ -171,6 +173,8 @@ def plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no NaN
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):

@@ -14,7 +14,9 @@ from actlens.reduce.axes import Axes, project
 from actlens.reduce.covariance import from_covariance
 from actlens.reduce.embedding import Embedding, versions_of
 from actlens.reduce.gram import from_gram
+from actlens.reduce.kept import kept
 from actlens.reduce.krylov import from_krylov
+from actlens.reduce.optional import has
 from actlens.reduce.source import LayerLike, Rows, rows_of
 from actlens.table import bytes_text
 
@@ -35,6 +37,7 @@ def pca(
     random_state: int | None = None,
     nan: str = "raise",
     executor: Executor | None = None,
+    cache: bool = True,
 ) -> Embedding:
     """Project activations on their directions of largest variance, out of core.
 
@@ -64,6 +67,8 @@ def pca(
     executor
         Where the passes are made: an executor of concurrent.futures, of Dask (`client.get_executor()`) or
         MPI. Its workers open the recording themselves. None: here, with all cores.
+    cache
+        Read the result where it lies with the recording of `layer`, and put it there. False: neither.
 
     Returns
     -------
@@ -87,27 +92,38 @@ def pca(
     is measured, and where it could be seen, the products are computed again in float64. The result does not
     depend on the number of workers.
     """
-    rows = rows_of(layer, _FEATURE, nan=nan)
-    if len(rows.ids) < 2:
-        raise ReduceError.too_few_samples(_FEATURE, len(rows.ids), 2)
-    wanted = _checked(n_components, min(rows.shape))
-    axes = fit_axes(rows, wanted, executor, svd_solver=svd_solver, random_state=random_state)
-    axes = axes.whitened() if whiten else axes
-    parameters = {
+    parameters: dict[str, Any] = {
         "n_components": n_components,
         "whiten": whiten,
         "svd_solver": svd_solver,
         "random_state": random_state,
         "nan": nan,
-        "dropped": rows.dropped,
     }
+    return kept(
+        layer,
+        "pca",
+        compute=lambda: _pca(layer, executor, **parameters),
+        parameters=parameters,
+        packages=["scipy"] if has("scipy") else [],
+        cache=cache,
+    )
+
+
+def _pca(layer: LayerLike, executor: Executor | None, **parameters: Any) -> Embedding:
+    rows = rows_of(layer, _FEATURE, nan=parameters["nan"])
+    if len(rows.ids) < 2:
+        raise ReduceError.too_few_samples(_FEATURE, len(rows.ids), 2)
+    wanted = _checked(parameters["n_components"], min(rows.shape))
+    solver, seed = parameters["svd_solver"], parameters["random_state"]
+    axes = fit_axes(rows, wanted, executor, svd_solver=solver, random_state=seed)
+    axes = axes.whitened() if parameters["whiten"] else axes
     return Embedding(
         points=project(rows, axes, executor),
         ids=rows.ids,
         columns=rows.columns,
         layer=rows.name,
         method="pca",
-        parameters=parameters,
+        parameters=parameters | {"dropped": rows.dropped},
         versions=versions_of("numpy"),
         explained_variance=axes.variance,
         explained_variance_ratio=axes.ratio,

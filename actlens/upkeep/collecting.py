@@ -1,4 +1,4 @@
-"""`gc`: clears away what writers left that died."""
+"""`gc`: clears away what writers left that died, and results of what is there no more."""
 
 from __future__ import annotations
 
@@ -6,20 +6,27 @@ import contextlib
 import dataclasses
 import math
 import os
+import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from actlens.errors import RecordingNotFound, UpkeepError
+from actlens.derived import listed
+from actlens.errors import RecordingError, RecordingNotFound, UpkeepError
 from actlens.format.local import LocalPlace
 from actlens.format.place import MANIFEST, SHARDS
+from actlens.shard_set import ShardSet
 from actlens.table import bytes_text
 from actlens.upkeep.surroundings import entries_of, folder_of, living, temporary_files
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Removed:
-    """One temporary file, or one empty folder of a writer (it ends in '/'), relative to the recording."""
+    """One temporary file, one result, or one empty folder of a writer (it ends in '/').
+
+    `file` is relative to the recording.
+    """
 
     file: str
     bytes: int
@@ -45,11 +52,13 @@ class Collected:
 
 
 def gc(path: str | Path, older_than: float = 86400.0, *, dry_run: bool = False) -> Collected:
-    """Remove temporary files of writers that died, and folders of writers that committed nothing.
+    """Remove temporary files of writers that died, folders of writers that committed nothing, stale results.
 
-    Only regular files named `.tmp-…` in the recording's folder and in its writers', and empty folders of
-    writers, that nobody changed for `older_than` seconds and whose writers' programs do not run. Links are
-    not followed and not removed; `set-aside/` is left alone.
+    Only regular files named `.tmp-…` in the recording's folder, in its writers' and in `derived/`, and empty
+    folders of writers, that nobody changed for `older_than` seconds and whose writers' programs do not run.
+    Of the results in `derived/` as old as that, those that are damaged, or of other shards than the recording
+    has now; where the recording itself cannot be opened, only the damaged ones. Links are not followed and
+    not removed; `set-aside/` is left alone.
 
     Args:
         path: the recording.
@@ -79,6 +88,9 @@ def gc(path: str | Path, older_than: float = 86400.0, *, dry_run: bool = False) 
     for file, about in temporary_files(place):
         if about.st_mtime <= before and (dry_run or _gone(folder / file)):
             removed.append(Removed(file, about.st_size))
+    for file, about in _useless_results(place):
+        if about.st_mtime <= before and (dry_run or _gone(folder / file)):
+            removed.append(Removed(file, about.st_size))
     gone = {one.file for one in removed}
     for writer in writers:
         left = [entry for entry in entries_of(folder / writer) if f"{writer}/{entry.name}" not in gone]
@@ -105,6 +117,21 @@ def _old_writers(place: LocalPlace, before: float) -> list[str]:
             if writer not in alive and about.st_mtime <= before:
                 found.append(f"{SHARDS}/{writer}")
     return found
+
+
+def _useless_results(place: LocalPlace) -> Iterator[tuple[str, os.stat_result]]:
+    """Give the results that nothing can read any more; what the system does not give is left alone."""
+    try:
+        now: str | None = ShardSet.of(place, mmap=False, verify="stream").fingerprint()
+    except RecordingError:  # it may be mended, and its results then be right again
+        now = None
+    for one in listed(place.folder, now, whole=True):
+        stale = now is not None and not one.current
+        if one.readable and (one.problem or stale):
+            with contextlib.suppress(FileNotFoundError):
+                about = os.lstat(place.folder / one.file)
+                if stat.S_ISREG(about.st_mode):
+                    yield one.file, about
 
 
 def _gone(path: Path) -> bool:

@@ -23,9 +23,9 @@ def copy(source: str | Path, target: str | Path) -> Recording:
 
     Every byte is verified while it is read, and again where it was written, before the copy gets its name.
     What belongs to the recording is copied, byte for byte: the manifest, where there is one, and the
-    committed shards. Temporary files, `set-aside/` and foreign files are not. Of a recording that is being
-    written, what is committed when it begins is copied. A copy that is killed leaves a folder `.tmp-…` beside
-    the target, and no target.
+    committed shards. Temporary files, `set-aside/`, results in `derived/` and foreign files are not. Of a
+    recording that is being written, what is committed when it begins is copied. A copy that is killed leaves
+    a folder `.tmp-…` beside the target, and no target.
 
     Args:
         source: the recording: its folder, or its address (docs/guide.md).

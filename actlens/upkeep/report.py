@@ -65,6 +65,8 @@ class Verification:
         sealed: whether the manifest lists all shards, and every writer ended well.
         orphans: temporary files that a writer left which died; `gc` removes them.
         notes: what is worth knowing and no damage.
+        derived: results in `derived/` that are damaged or cannot be read. They are no part of the recording,
+            and `ok` does not ask for them: what is damaged is computed again.
     """
 
     path: str
@@ -77,6 +79,7 @@ class Verification:
     sealed: bool = False
     orphans: tuple[Orphan, ...] = ()
     notes: tuple[str, ...] = ()
+    derived: tuple[Problem, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -113,6 +116,7 @@ class Verification:
                     f"{self.differing:,} of them with other values",
                 ),
             )
+        about += [("derived", f"{one}; no part of the recording, computed again") for one in self.derived]
         about += [("orphan", f"{one.file} ({bytes_text(one.bytes)})") for one in self.orphans]
         if about:
             width = max(len(name) for name, _ in about)

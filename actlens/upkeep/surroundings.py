@@ -9,12 +9,13 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from actlens.derived import listed, result_names
 from actlens.errors import UpkeepError
 from actlens.format.commit import TEMPORARY
 from actlens.format.local import LocalPlace
-from actlens.format.place import IDLE, MANIFEST, SHARDS, Place
+from actlens.format.place import DERIVED, IDLE, MANIFEST, RESULT, SHARDS, Place
 from actlens.recording import place_of
-from actlens.upkeep.report import Orphan
+from actlens.upkeep.report import Orphan, Problem
 from actlens.writing.options import local_folder
 
 SET_ASIDE = "set-aside"
@@ -33,7 +34,7 @@ def living(place: Place, writers: list[str] | None = None) -> list[str]:
 
 
 def temporary_files(place: Place) -> list[tuple[str, os.stat_result]]:
-    """List the temporary files of writers that have ended: in the folder itself, and in theirs.
+    """List the temporary files of writers that have ended: in the folder, in theirs, and in `derived/`.
 
     Links and folders are none, whatever their names.
     """
@@ -44,6 +45,8 @@ def temporary_files(place: Place) -> list[tuple[str, os.stat_result]]:
     folders = [f"{SHARDS}/{writer}" for writer in writers if writer not in alive]
     if not alive:
         folders.insert(0, "")
+    if not (place.folder / DERIVED).is_symlink():  # who computes is no writer, and nothing tells that it runs
+        folders.append(DERIVED)
     found = []
     for folder in folders:
         for entry in entries_of(place.folder / folder):
@@ -68,7 +71,12 @@ def unknown_files(place: Place, known: list[str]) -> list[str]:
     found = [
         entry.name
         for entry in entries_of(place.folder)
-        if entry.name not in {MANIFEST, SHARDS, SET_ASIDE} and not entry.name.startswith(TEMPORARY)
+        if not _is_known(entry) and not entry.name.startswith(TEMPORARY)
+    ]
+    found += [
+        f"{DERIVED}/{name}"
+        for name in result_names(place.folder)
+        if not RESULT.fullmatch(name) and not name.startswith(TEMPORARY)
     ]
     found += [f"{SHARDS}/{e.name}" for e in entries_of(place.folder / SHARDS) if e.name not in writers]
     for writer in sorted(writers):
@@ -80,6 +88,22 @@ def unknown_files(place: Place, known: list[str]) -> list[str]:
             if f"{folder}/{name}" not in paths and name != IDLE and not name.startswith(TEMPORARY)
         ]
     return found
+
+
+def _is_known(entry: os.DirEntry[str]) -> bool:
+    if entry.name == DERIVED:
+        return entry.is_dir(follow_symlinks=False)
+    return entry.name in {MANIFEST, SHARDS, SET_ASIDE}
+
+
+def damaged_results(place: Place) -> tuple[Problem, ...]:
+    """Compare the results that lie with the recording with their digests."""
+    if not isinstance(place, LocalPlace):
+        return ()
+    found = (one for one in listed(place.folder, None, whole=True) if one.problem)
+    return tuple(
+        Problem(one.file, one.problem, kind="damaged" if one.readable else "unreadable") for one in found
+    )
 
 
 def set_aside_files(folder: Path) -> list[str]:

@@ -18,7 +18,7 @@ from actlens.recording import place_of
 from actlens.upkeep.repeated import differing_rows, dropped_rows
 from actlens.upkeep.report import Kind, Problem, Verification
 from actlens.upkeep.shard_check import Facts, ShardCheck, kind_of
-from actlens.upkeep.surroundings import living, orphans, unknown_files
+from actlens.upkeep.surroundings import damaged_results, living, orphans, unknown_files
 
 Visit = Callable[[ShardCheck], None]
 
@@ -66,7 +66,10 @@ class Examination:
 
 
 def examine(place: Place, visit: Visit = ShardCheck.data, *, compare: bool = True) -> Examination:
-    """Examine a recording; `visit` reads the data of each shard, `compare` asks whether duplicates differ."""
+    """Examine a recording; `visit` reads the data of each shard.
+
+    `compare` asks whether duplicates differ, and whether results that lie with the recording are whole.
+    """
     manifest, problems, not_found = _manifest(place)
     paths, missing = _listed(place, manifest)
     if not paths and not_found is not None:
@@ -256,6 +259,7 @@ def _verification(result: Examination, *, compare: bool) -> Verification:
         sealed=sealed,
         orphans=orphans(place),
         notes=tuple(_notes(result, sealed=sealed)),
+        derived=damaged_results(place) if compare else (),
     )
 
 
