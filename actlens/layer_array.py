@@ -212,6 +212,18 @@ class LayerArray:
             return hex128(said.encode(), b"all")
         return hex128(said.encode(), np.ascontiguousarray(rows, "<i8").view(np.uint8).data)
 
+    def take(self, rows: npt.ArrayLike) -> LayerArray:
+        """Give rows by position (rows,), in the order given; nothing is read.
+
+        Raises:
+            ArgumentError: not a list of positions, or a mask, along the samples.
+        """
+        picked = np.arange(len(self))[np.asarray(rows)]
+        if picked.ndim != 1:
+            raise ArgumentError.rows(rows)
+        positions = picked if self._rows is None else self._rows[picked]
+        return LayerArray(self._source, self._spec, positions, self._views)
+
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.shape))
         axes = ", ".join(map(printable, self.axes))

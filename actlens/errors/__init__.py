@@ -37,6 +37,7 @@ Every message is built here, one constructor per situation, so that its wording 
 what was seen, what is allowed, what to do.
 """
 
+from actlens.errors._alignment import AlignmentError as AlignmentError
 from actlens.errors._analysis import ReduceError as ReduceError
 from actlens.errors._base import ActlensError as ActlensError
 from actlens.errors._base import InputError as InputError

@@ -82,6 +82,11 @@ class ReduceError(InputError):
         )
 
     @classmethod
+    def many_layers(cls, feature: str, layers: Iterable[object]) -> ReduceError:
+        """A whole recording, or a dict of layers."""
+        return cls(f"{feature} takes one layer; got {listed(layers)}. Pass run[layer].")
+
+    @classmethod
     def not_an_array(cls, feature: str, given: object, why: object) -> ReduceError:
         """Something that numpy cannot read as one array."""
         return cls(

@@ -30,6 +30,22 @@ class PlotError(InputError):
         return cls(f"plot.scatter draws 2 or 3 components; this embedding has {n_components}. {remedy}")
 
     @classmethod
+    def not_aligned(cls) -> PlotError:
+        """An Embedding of one frame."""
+        return cls(
+            "plot.trajectory draws an Embedding of several frames, e.g. reduce.tsne(run[layer], by='step', align=True); "
+            "this one has no alignment. plot.scatter draws it."
+        )
+
+    @classmethod
+    def not_flat(cls, n_components: int) -> PlotError:
+        """Frames of 1 or of more than 2 components."""
+        return cls(
+            f"plot.trajectory draws 2 components; this embedding has {n_components}. Choose two, e.g. components=(0, 1), or "
+            "reduce with n_components=2."
+        )
+
+    @classmethod
     def wrong_axes(cls, feature: str, needs: str) -> PlotError:
         """A flat Axes for a 3-D picture, or the other way round."""
         return cls(f"{feature}: ax= must be {needs}.")

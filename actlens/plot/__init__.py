@@ -1,4 +1,4 @@
-"""Pictures of activations with matplotlib: `scatter`, `heatmap`, `feature_maps`, `scree`.
+"""Pictures of activations with matplotlib: `scatter`, `trajectory`, `heatmap`, `feature_maps`, `scree`.
 
     ax = actlens.plot.scatter(z, color="label")
     ax.figure.savefig("fc1.png")
@@ -12,5 +12,6 @@ from actlens.plot.feature_maps import feature_maps as feature_maps
 from actlens.plot.heatmap import heatmap as heatmap
 from actlens.plot.scatter import scatter as scatter
 from actlens.plot.scree import scree as scree
+from actlens.plot.trajectory import trajectory as trajectory
 
-__all__ = ["feature_maps", "heatmap", "scatter", "scree"]
+__all__ = ["feature_maps", "heatmap", "scatter", "scree", "trajectory"]

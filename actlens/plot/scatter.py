@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 _FEATURE = "plot.scatter"
-_METHODS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
+METHODS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 _CAUTION = "Axes have no units; distances between clusters are not meaningful."
 _UNSHOWN = {"n_components", "n_jobs"}  # parameters that the picture shows, or that change nothing in it
 
@@ -185,7 +185,7 @@ def _title(embedding: Embedding) -> str:
     parts = [
         embedding.layer,
         f"step {step}" if step is not None else "",
-        _METHODS.get(embedding.method, embedding.method),
+        METHODS.get(embedding.method, embedding.method),
         f"{len(embedding):,} sample{'s' if len(embedding) != 1 else ''}",
     ]
     return " · ".join(part for part in parts if part)
@@ -199,7 +199,7 @@ def _decorate(ax: Axes, embedding: Embedding, chosen: list[int]) -> None:
     else:
         _any(ax).set_box_aspect(None, zoom=0.88)  # or the labels leave the figure
     if embedding.method in ("tsne", "umap"):
-        _without_units(ax, _caption(embedding))
+        _without_units(ax, caption(embedding))
         return
     ax.tick_params(labelsize=canvas.SMALL)
     for axis, component in zip("xyz", chosen, strict=False):
@@ -227,11 +227,12 @@ def _component_label(embedding: Embedding, component: int) -> str:
     return f"PC {component + 1}{share}"
 
 
-def _caption(embedding: Embedding) -> str:
+def caption(embedding: Embedding, *, width: int = 78) -> str:
+    """Say what a picture by t-SNE or UMAP does not mean, and how it was made, in lines of `width` letters."""
     shown = {key: value for key, value in embedding.parameters.items() if key not in _UNSHOWN}
     texts = [f"{key}={_short(value)}" for key, value in shown.items() if value is not None]
-    method = f"{_METHODS[embedding.method]}: {', '.join(texts)}"
-    return f"{_CAUTION}\n{canvas.wrapped(method, 78)}"
+    method = f"{METHODS[embedding.method]}: {', '.join(texts)}"
+    return f"{_CAUTION}\n{canvas.wrapped(method, width)}"
 
 
 def _short(value: object) -> str:

@@ -8,10 +8,11 @@ Importing this loads numpy only; scikit-learn, openTSNE and umap-learn are impor
 
 # The functions are named like the modules they live in: importing them here, after their modules, leaves the
 # functions as attributes. Python sets a submodule as an attribute only when it first imports it, that is now.
+from actlens.reduce.alignment import Alignment as Alignment
 from actlens.reduce.embedding import Embedding as Embedding
 from actlens.reduce.estimator import fit as fit
 from actlens.reduce.pca import pca as pca
 from actlens.reduce.tsne import tsne as tsne
 from actlens.reduce.umap import umap as umap
 
-__all__ = ["Embedding", "fit", "pca", "tsne", "umap"]
+__all__ = ["Alignment", "Embedding", "fit", "pca", "tsne", "umap"]

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from actlens.errors import ReduceError
+from actlens.reduce.alignment import Alignment
 from actlens.reduce.axes import Solution
 from actlens.reduce.source import LayerLike
 from actlens.table import printable
@@ -46,6 +47,8 @@ class Embedding:
         (n_components, features) and (features,), float64; reduce.pca only, else None.
     solution
         How the components were found, and their estimated error; reduce.pca only, else None.
+    alignment
+        An Alignment where `by=` and `align=` were given: the frames, and how much of the motion is real.
     """
 
     points: Array
@@ -60,6 +63,7 @@ class Embedding:
     components: Array | None = None
     mean: Array | None = None
     solution: Solution | None = None
+    alignment: Alignment | None = None
 
     def __post_init__(self) -> None:
         if self.points.ndim != 2:

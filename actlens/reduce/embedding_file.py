@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -29,6 +30,7 @@ from actlens.errors import (
 from actlens.format.bundle import Bundle, begins_as_bundle, read_bundle, write_bundle
 from actlens.format.dtypes import code_of
 from actlens.reduce import embedding_format_1
+from actlens.reduce.alignment import Alignment
 from actlens.reduce.axes import Solution
 from actlens.reduce.embedding import Embedding, plain
 
@@ -37,7 +39,10 @@ Array = npt.NDArray[Any]
 KIND = "embedding"
 FORMAT = 2
 _OPTIONAL = ("components", "mean", "explained_variance", "explained_variance_ratio")
-_NOTES: dict[str, Callable[[Any], Any]] = {"solution": lambda about: Solution(**about)}
+_NOTES: dict[str, Callable[[Any], Any]] = {
+    "solution": lambda about: msgspec.convert(about, Solution),
+    "alignment": Alignment.from_plain,
+}
 _ABOUT_BYTES = 1 << 20  # of the JSON text: a thousand times what it needs
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO}  # no fault of the path
 _TYPES = {"layer": str, "method": str, "parameters": dict, "versions": dict, "columns": list}
@@ -123,7 +128,7 @@ def unpacked(bundle: Bundle, path: object) -> Embedding:
         )
     except KeyError as error:
         raise ReduceError.not_an_embedding(path, f"it lacks {error}") from error
-    except (TypeError, ValueError) as error:  # a ReduceError: the parts do not fit together
+    except (msgspec.ValidationError, ValueError) as error:  # a ReduceError: the parts do not fit together
         raise ReduceError.not_an_embedding(path, error) from error
 
 

@@ -8,13 +8,13 @@ from typing import Any
 from actlens.derived import Kind, remembered
 from actlens.reduce.embedding import Embedding
 from actlens.reduce.embedding_file import FORMAT, KIND, packed, unpacked
-from actlens.reduce.source import LayerLike
+from actlens.reduce.source import Framed
 
 _STORED = Kind(KIND, FORMAT, write=packed, read=lambda bundle: unpacked(bundle, "the file"))
 
 
 def kept(
-    layer: LayerLike,
+    layer: Framed,
     method: str,
     *,
     compute: Callable[[], Embedding],

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from actlens.errors import ReduceError
+from actlens.reduce.aligned_pca import aligned_pca
 from actlens.reduce.axes import Axes, project
 from actlens.reduce.covariance import from_covariance
 from actlens.reduce.embedding import Embedding, versions_of
@@ -17,7 +18,7 @@ from actlens.reduce.gram import from_gram
 from actlens.reduce.kept import kept
 from actlens.reduce.krylov import from_krylov
 from actlens.reduce.optional import has
-from actlens.reduce.source import LayerLike, Rows, rows_of
+from actlens.reduce.source import Framed, LayerLike, Rows, rows_of
 from actlens.table import bytes_text
 
 Array = npt.NDArray[Any]
@@ -28,14 +29,16 @@ _WIDEST = 1 << 14  # side of a square matrix: two of it, in float64, are 4 GiB
 _LIMIT_BYTES = 4 << 30  # of the square matrix, in float64: a side of about 23,000
 
 
-def pca(
-    layer: LayerLike,
+def pca(  # noqa: PLR0913  scikit-learn's own parameters, and ours
+    layer: Framed,
     *,
     n_components: int | float | None = 2,
     whiten: bool = False,
     svd_solver: str = "auto",
     random_state: int | None = None,
     nan: str = "raise",
+    by: str | None = None,
+    align: bool | str | None = None,
     executor: Executor | None = None,
     cache: bool = True,
 ) -> Embedding:
@@ -64,6 +67,12 @@ def pca(
     nan
         "raise": rows with NaN or inf are an error that lists their ids. "drop": they are left out, and
         `parameters["dropped"]` says how many there were.
+    by
+        A column, mostly "step": the rows of each of its values are a frame, and samples are joined by id. Or
+        "layer", with a recording or a dict of layers of the same samples (then align="procrustes").
+    align
+        True or "joint": the axes of all rows. "reference": those of the last frame. "procrustes": each
+        frame's own, turned onto the next one's. False: each frame's own, which cannot be compared.
     executor
         Where the passes are made: an executor of concurrent.futures, of Dask (`client.get_executor()`) or
         MPI. Its workers open the recording themselves. None: here, with all cores.
@@ -92,6 +101,8 @@ def pca(
     is measured, and where it could be seen, the products are computed again in float64. The result does not
     depend on the number of workers.
     """
+    if by is not None or align is not None:
+        return aligned_pca(pca, **locals())  # every parameter under its name
     parameters: dict[str, Any] = {
         "n_components": n_components,
         "whiten": whiten,
@@ -109,7 +120,7 @@ def pca(
     )
 
 
-def _pca(layer: LayerLike, executor: Executor | None, **parameters: Any) -> Embedding:
+def _pca(layer: Framed, executor: Executor | None, **parameters: Any) -> Embedding:
     rows = rows_of(layer, _FEATURE, nan=parameters["nan"])
     if len(rows.ids) < 2:
         raise ReduceError.too_few_samples(_FEATURE, len(rows.ids), 2)
@@ -140,7 +151,9 @@ def transform(fitted: Embedding, layer: LayerLike) -> Embedding:
     if rows.shape[1] != len(axes.mean):
         raise ReduceError.other_features(len(axes.mean), rows.shape[1])
     points = project(rows, axes)
-    return dataclasses.replace(fitted, points=points, ids=rows.ids, columns=rows.columns, layer=rows.name)
+    return dataclasses.replace(
+        fitted, points=points, ids=rows.ids, columns=rows.columns, layer=rows.name, alignment=None
+    )
 
 
 def inverse(fitted: Embedding, points: npt.ArrayLike) -> Array:

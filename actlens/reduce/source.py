@@ -60,6 +60,7 @@ class Layer(Protocol):
 
 
 LayerLike: TypeAlias = "Layer | npt.ArrayLike"
+Framed: TypeAlias = "LayerLike | Mapping[str, Any]"  # with by=: also a recording, or a dict of layers
 
 
 def is_layer(given: object) -> TypeGuard[Layer]:
@@ -151,7 +152,7 @@ class Rows:
         )
 
 
-def rows_of(layer: LayerLike, feature: str, *, nan: str = "raise") -> Rows:
+def rows_of(layer: Framed, feature: str, *, nan: str = "raise") -> Rows:
     """Check `layer` and wrap it; `feature` is the caller's public name, for the messages.
 
     Rows with NaN or inf are refused when they are read, or left out with nan="drop". Raises ReduceError for
@@ -164,10 +165,7 @@ def rows_of(layer: LayerLike, feature: str, *, nan: str = "raise") -> Rows:
         ids, columns = np.asarray(layer.ids), {key: np.asarray(value) for key, value in layer.columns.items()}
         reader: Reader = LayerReader(layer)
     else:
-        if isinstance(layer, np.ma.MaskedArray):
-            raise ReduceError.masked(feature)
-        if any(kind.__module__.partition(".")[0] == "torch" for kind in type(layer).__mro__):
-            raise ReduceError.tensor(feature, layer)
+        _refuse(layer, feature)
         try:
             array = np.asarray(layer)
         except (TypeError, ValueError, RuntimeError) as error:  # a list of unequal rows, an array on a device
@@ -187,6 +185,16 @@ def rows_of(layer: LayerLike, feature: str, *, nan: str = "raise") -> Rows:
         raise ReduceError.empty(feature, name, shape)
     rows = Rows(feature, name, (shape[0], shape[1]), working, ids, columns, reader)
     return rows.finite() if nan == "drop" else rows
+
+
+def _refuse(given: object, feature: str) -> None:
+    """Raise ReduceError for what numpy would read as something else than meant."""
+    if isinstance(given, Mapping):
+        raise ReduceError.many_layers(feature, given)
+    if isinstance(given, np.ma.MaskedArray):
+        raise ReduceError.masked(feature)
+    if any(kind.__module__.partition(".")[0] == "torch" for kind in type(given).__mro__):
+        raise ReduceError.tensor(feature, given)
 
 
 def _working_dtype(dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.dtype[Any] | None:

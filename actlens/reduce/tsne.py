@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from actlens.errors import ReduceError
 from actlens.reduce import neighbors
+from actlens.reduce.aligned_tsne import aligned_tsne
 from actlens.reduce.embedding import Embedding, plain, versions_of
 from actlens.reduce.optional import need
-from actlens.reduce.source import LayerLike, rows_of
+from actlens.reduce.source import Framed, rows_of
 
 Array = npt.NDArray[Any]
 
@@ -28,7 +29,7 @@ _EXACT_NEIGHBORS = 100_000  # rows; up to here exact search is as fast as approx
 
 
 def tsne(  # noqa: PLR0913  scikit-learn's own parameters
-    layer: LayerLike,
+    layer: Framed,
     *,
     n_components: int = 2,
     perplexity: float = 30.0,
@@ -41,6 +42,8 @@ def tsne(  # noqa: PLR0913  scikit-learn's own parameters
     n_jobs: int | None = None,
     pca_components: int | str | None = "auto",
     engine: str | None = None,
+    by: str | None = None,
+    align: bool | str | None = None,
 ) -> Embedding:
     """Place samples so that near neighbours stay near. Distances between clusters mean nothing.
 
@@ -77,6 +80,14 @@ def tsne(  # noqa: PLR0913  scikit-learn's own parameters
     engine
         None chooses by one rule: scikit-learn up to 10,000 samples and for 3 components, openTSNE for more
         samples. Never by what happens to be installed. `parameters["engine"]` says which it was.
+    by
+        A column, mostly "step": the rows of each of its values are a frame, and samples are joined by id. Or
+        "layer", with a recording or a dict of layers of the same samples.
+    align
+        How frames are brought into one picture. True or "warm": the last is fitted, each other begins where
+        the next ended and is turned onto it. "joint": one fit of all rows. "reference": the others are placed
+        on the map of the last. "procrustes": fitted apart, turned afterwards. False: fitted apart.
+        `z.alignment` says how far samples move, and how far where nothing changed.
 
     Returns
     -------
@@ -91,6 +102,8 @@ def tsne(  # noqa: PLR0913  scikit-learn's own parameters
     MissingDependency
         The engine is not installed.
     """
+    if by is not None or align is not None:
+        return aligned_tsne(tsne, **locals())  # every parameter under its name
     rows = rows_of(layer, _FEATURE)
     seed = neighbors.seed_of(_FEATURE, random_state)
     options = {

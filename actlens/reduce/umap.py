@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from actlens.errors import ReduceError
 from actlens.reduce import neighbors
+from actlens.reduce.aligned_umap import aligned_umap
 from actlens.reduce.embedding import Embedding, plain, versions_of
 from actlens.reduce.optional import need
-from actlens.reduce.source import LayerLike, rows_of
+from actlens.reduce.source import Framed, rows_of
 
 Array = npt.NDArray[Any]
 
@@ -28,8 +29,8 @@ _EXPECTED = (
 )
 
 
-def umap(
-    layer: LayerLike,
+def umap(  # noqa: PLR0913  umap-learn's own parameters
+    layer: Framed,
     *,
     n_components: int = 2,
     n_neighbors: int = 15,
@@ -38,6 +39,8 @@ def umap(
     random_state: int | None = None,
     n_jobs: int | None = None,
     pca_components: int | str | None = "auto",
+    by: str | None = None,
+    align: bool | str | None = None,
 ) -> Embedding:
     """Place samples by the graph of their neighbours. Distances between clusters mean nothing.
 
@@ -64,6 +67,14 @@ def umap(
     pca_components
         Width of the PCA before it: "auto" is 50 for the euclidean metric where there are more features,
         none for other metrics (PCA moves the origin, which changes angles). None: never.
+    by
+        A column, mostly "step": the rows of each of its values are a frame, and samples are joined by id. Or
+        "layer", with a recording or a dict of layers of the same samples.
+    align
+        How frames are brought into one picture. True or "aligned-umap": fitted at once, each sample pulled to
+        itself in the frames beside (umap.AlignedUMAP). "joint": one fit of all rows. "procrustes": fitted
+        apart, turned afterwards. False: fitted apart. `z.alignment` says how far samples move, and how far
+        where nothing changed.
 
     Returns
     -------
@@ -78,6 +89,8 @@ def umap(
     MissingDependency
         umap-learn is not installed. The first fit in a process compiles for about half a minute.
     """
+    if by is not None or align is not None:
+        return aligned_umap(umap, **locals())  # every parameter under its name
     rows = rows_of(layer, _FEATURE)
     samples = rows.shape[0]
     seed = neighbors.seed_of(_FEATURE, random_state)
