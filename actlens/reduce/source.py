@@ -15,7 +15,7 @@ from actlens.streaming.reader import ArrayReader, KeptRows, LayerReader, Reader
 
 Array: TypeAlias = npt.NDArray[Any]
 
-_CHUNK_BYTES = 32 << 20  # of one chunk in float64: large enough for a fast GEMM, small beside a model
+_CHUNK_BYTES = 16 << 20  # of one chunk in float64: large enough for a fast GEMM, small beside a model
 _TALL = 2048  # rows; below, adding up the square matrices costs more than making them
 _WIDE = 1 << 14  # features; above, no square matrix of them is made
 _NAN = ("raise", "drop")
@@ -88,7 +88,7 @@ class Rows:
 
     @property
     def block(self) -> int:
-        """The rows of one block: 16 MiB of float32, and enough for a fast product."""
+        """The rows of one block: 8 MiB of float32, and enough for a fast product."""
         return max(1, _CHUNK_BYTES // (8 * self.shape[1]), _TALL if self.shape[1] <= _WIDE else 1)
 
     def parts(self, pieces: int = 1, *, ahead: bool = True) -> list[Part]:
@@ -96,7 +96,7 @@ class Rows:
         return parts_of(self.reader, self.shape[0], rows=self.block, pieces=pieces, ahead=ahead)
 
     def chunks(self) -> Iterator[Array]:
-        """Give (rows, features) blocks of at most 32 MiB, finite, in float64: one copy of one block lives."""
+        """Give (rows, features) blocks of at most 16 MiB, finite, in float64: one copy of one block lives."""
         return self._blocks(np.dtype(np.float64))
 
     def _blocks(self, dtype: np.dtype[Any]) -> Iterator[Array]:
