@@ -15,7 +15,8 @@ from actlens.activations import Activations
 
 pytest.importorskip("torch")
 
-_SLOW = {"actlens.reduce.umap"}  # umap compiles for half a minute
+# They compile for half a minute.
+_SLOW = {"actlens.reduce.umap", "actlens.reduce.densmap", "actlens.reduce.pacmap"}
 
 
 def _modules():

@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import json
 import os
+import pickle
 import stat
 import subprocess
 import sys
@@ -515,6 +516,66 @@ class TestFit:
             ReduceError, match=r"the result of Wrong has shape \(2, 3\); expected \(3, n_comp"
         ):
             reduce.fit(Wrong(), np.eye(3))
+
+
+def test_it_goes_to_another_process_without_its_model():
+    pytest.importorskip("openTSNE")
+    x = np.random.default_rng(0).standard_normal((30, 5))
+    z = reduce.tsne(x, perplexity=3, max_iter=250, random_state=0)
+    z.quality(k=3)
+    back = pickle.loads(pickle.dumps(z))  # noqa: S301  our own
+    same(back, z)
+    assert (back.fitted, back.rows, back.quality_) == (None, None, z.quality_)
+    assert z.fitted is not None
+    assert z.rows is not None
+
+
+class TestTransformOfAnEstimator:
+    def test_new_rows(self):
+        decomposition = pytest.importorskip("sklearn.decomposition")
+        x = np.random.default_rng(0).standard_normal((40, 5))
+        model = decomposition.PCA(2, svd_solver="full")
+        z = reduce.fit(model, x[:30])
+        layer = FakeLayer.of(x[30:], columns={"label": np.arange(10)})
+        placed = z.transform(layer)
+        np.testing.assert_allclose(placed.points, model.transform(x[30:]), rtol=1e-5)
+        assert (placed.method, placed.layer, placed.ids[0]) == ("PCA", "fc1", 1000)
+        assert placed.columns["label"].tolist() == list(range(10))
+        assert placed.rows.shape == (10, 5)
+        with pytest.raises(ReduceError, match="was fitted on 5 features; the new rows have 4"):
+            z.transform(x[:, :4])
+
+    def test_none_there(self, tmp_path):
+        x = np.eye(6)
+        z = reduce.fit(FirstColumns(), x)
+        with pytest.raises(
+            ReduceError, match=r"by FirstColumns has no transform\(\): its estimator has no method"
+        ):
+            z.transform(x)
+        with pytest.raises(ReduceError, match=r"has no inverse\(\): only reduce.pca"):
+            z.inverse(z.points)
+        z.save(tmp_path / "z")
+        back = Embedding.load(tmp_path / "z")
+        assert (back.fitted, back.rows, back.quality_) == (None, None, None)
+        with pytest.raises(
+            ReduceError, match="by FirstColumns that was loaded from a file does not hold the fit"
+        ):
+            back.transform(x)
+
+    def test_an_estimator_that_gives_something_else(self):
+        class Short(FirstColumns):
+            def transform(self, x):
+                return x[1:, :2]
+
+        with pytest.raises(
+            ReduceError, match=r"the result of transform has shape \(5, 2\); expected \(6, n_comp"
+        ):
+            reduce.fit(Short(), np.eye(6)).transform(np.eye(6))
+
+    def test_new_rows_of_a_pca_are_its_own(self):
+        x = np.random.default_rng(0).standard_normal((40, 5))
+        placed = reduce.pca(x[:30]).transform(x[30:])
+        assert placed.rows.shape == (10, 5)  # not those of the fit, which have the same ids
 
 
 class TestImports:

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FRAMEWORKS = {"torch", "jax", "jaxlib", "flax", "tensorflow", "keras"}
 HEAVY = {"matplotlib", "sklearn", "umap", "openTSNE", "scipy", "pandas", "numba", "IPython"}
-HEAVY |= {"obstore", "fsspec"}
+HEAVY |= {"obstore", "fsspec", "pacmap", "pynndescent", "faiss"}
 
 FLOOR = {  # room → floor; a room imports at its top level only from lower floors, or from its own folder
     "errors": 0,

@@ -358,3 +358,38 @@ class TestColours:
         assert tail.label("activation") == "activation\n0.1 % beyond the limits"
         sparse = colors.activation_scale(np.append(np.zeros(999), 5.0))
         assert (sparse.high, sparse.clipped) == (5.0, 0.0)  # not all one colour, because most is 0
+
+
+class TestQuality:
+    def measured(self, **about):
+        pytest.importorskip("sklearn.metrics")
+        z = embedding(60, **about)
+        x = np.hstack([z.points, np.random.default_rng(1).standard_normal((60, 3))])
+        return dataclasses.replace(z, ids=np.arange(60)), x
+
+    @pytest.mark.parametrize("method", ["tsne", "umap", "densmap", "pacmap"])
+    def test_its_line_stands_below_the_caution(self, method):
+        z, x = self.measured(method=method)
+        before = plot.scatter(z).get_xlabel()
+        line = str(z.quality(x, k=5))
+        ax = plot.scatter(z)
+        assert ax.get_xlabel().startswith(before)
+        assert ax.get_xlabel()[len(before) :].replace("\n", " ").strip() == line
+        assert "not meaningful" in before
+        assert len(ax.get_xticks()) == 0
+
+    def test_below_the_axes_of_a_pca(self):
+        z, x = self.measured(method="pca")
+        line = str(z.quality(x, k=5))
+        ax = plot.scatter(z)
+        first, rest = ax.get_xlabel().split("\n", 1)
+        assert (first, rest.replace("\n", " ")) == ("PC 1 (34.2 %)", line)
+        assert "recall" not in ax.get_ylabel()
+        assert ink(ax.figure) > 0.005
+
+    @pytest.mark.parametrize("method", ["pca", "tsne"])
+    def test_below_a_box(self, method):
+        z, x = self.measured(method=method, k=3)
+        line = str(z.quality(x, k=5))
+        ax = plot.scatter(z)
+        assert any(line in text.get_text().replace("\n", " ") for text in ax.texts)

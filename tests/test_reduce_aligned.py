@@ -107,7 +107,7 @@ class TestTsne:
         assert (warm.by, warm.frames, warm.method) == ("step", (0, 10, 20), "warm")
         assert (apart.method, turned.method) == ("none", "procrustes")
         assert 5 * max(warm.residual_motion) < min(turned.residual_motion) <= max(apart.residual_motion)
-        assert 0 < warm.noise_floor < 0.2 * turned.noise_floor
+        assert 0 < warm.noise_floor < 0.5 * turned.noise_floor
         assert not caplog.records  # openTSNE warns of a start of full size, which is meant here
 
     def test_the_motion_is_that_of_the_points(self):

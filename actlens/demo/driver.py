@@ -28,6 +28,7 @@ _BATCH = 150
 _NEEDS = (  # module, package, extra: asked for before the training, not after it
     ("sklearn", "scikit-learn", "look"),
     ("matplotlib", "matplotlib", "look"),
+    ("openTSNE", "openTSNE", "look"),
     ("umap", "umap-learn", "look"),
 )
 
@@ -63,7 +64,7 @@ def run_demo(
 
     Raises:
         DemoError: an argument cannot be used; `out` holds files of a demo and `force` is not given.
-        MissingDependency: the framework, matplotlib, scikit-learn or umap-learn is not installed.
+        MissingDependency: the framework, matplotlib, scikit-learn, openTSNE or umap-learn is not installed.
         OSError: the disk refuses.
     """
     _check(epochs, seed)

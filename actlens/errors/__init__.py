@@ -57,6 +57,7 @@ from actlens.errors._capture import UncapturableValue as UncapturableValue
 from actlens.errors._capture import UnsupportedModel as UnsupportedModel
 from actlens.errors._drawing import PlotError as PlotError
 from actlens.errors._masks import MaskError as MaskError
+from actlens.errors._neighbors import NeighborError as NeighborError
 from actlens.errors._not_found import NotFound as NotFound
 from actlens.errors._recording import BudgetExceeded as BudgetExceeded
 from actlens.errors._recording import CorruptRecording as CorruptRecording

@@ -25,6 +25,14 @@ class AlignmentError(ReduceError):
         return cls(f"{feature}: align={given!r}. {_choices(choices)}")
 
     @classmethod
+    def nan(cls, feature: str) -> AlignmentError:
+        """Rows would be missing in some frames, without a word on which."""
+        return cls(
+            f"{feature}: nan='drop' does not go with by=: a sample may have NaN in some frames only. Leave the "
+            "samples out of the recording first: run.take(good), good a mask of rows."
+        )
+
+    @classmethod
     def no_by(cls, feature: str) -> AlignmentError:
         """`align=` alone."""
         return cls(

@@ -165,10 +165,10 @@ class ReduceError(InputError):
         )
 
     @classmethod
-    def neighbors(cls, given: int, samples: int) -> ReduceError:
+    def neighbors(cls, given: int, samples: int, feature: str = "reduce.umap") -> ReduceError:
         """As many neighbours as there are rows."""
         return cls(
-            f"reduce.umap: n_neighbors={given} needs more than {given} samples; there are {samples}. "
+            f"{feature}: n_neighbors={given} needs more than {given} samples; there are {samples}. "
             f"Pass n_neighbors={samples - 1} or less."
         )
 

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 _FEATURE = "plot.scatter"
-METHODS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
+METHODS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP", "densmap": "densMAP", "pacmap": "PaCMAP"}
+_WITHOUT_UNITS = {"tsne", "umap", "densmap", "pacmap"}
 _CAUTION = "Axes have no units; distances between clusters are not meaningful."
+_NO_BREAK = "\u00a0"  # a space where no line ends
 _UNSHOWN = {"n_components", "n_jobs"}  # parameters that the picture shows, or that change nothing in it
 
 
@@ -62,7 +64,8 @@ def scatter(
     Returns
     -------
     Axes
-        PCA has labelled axes in equal units. t-SNE and UMAP have no ticks, their parameters, and a caution.
+        PCA has labelled axes in equal units. t-SNE, UMAP, densMAP and PaCMAP have no ticks, their parameters,
+        and a caution. Where `embedding.quality()` was called, its line stands below.
 
     Raises
     ------
@@ -96,9 +99,8 @@ def scatter(
         _any(ax).scatter(*drawn, color=colors.SINGLE, **style)
     else:
         name, values = colors.column_values(color, embedding.columns, len(points))
-        beside = (
-            0.93 if embedding.method in ("tsne", "umap") else 1.06
-        )  # of a 3-D box without and with labels
+        # Of a 3-D box without and with labels.
+        beside = 0.93 if embedding.method in _WITHOUT_UNITS else 1.06
         _draw(ax, drawn, values[order], style, name if legend else None, beside=beside)
     _decorate(ax, embedding, chosen)
     canvas.set_title(ax, title if title is not None else _title(embedding))
@@ -198,25 +200,39 @@ def _decorate(ax: Axes, embedding: Embedding, chosen: list[int]) -> None:
         ax.set_aspect("equal", adjustable="datalim")  # a distance is the same length in every direction
     else:
         _any(ax).set_box_aspect(None, zoom=0.88)  # or the labels leave the figure
-    if embedding.method in ("tsne", "umap"):
+    if embedding.method in _WITHOUT_UNITS:
         _without_units(ax, caption(embedding))
         return
     ax.tick_params(labelsize=canvas.SMALL)
     for axis, component in zip("xyz", chosen, strict=False):
         text = _component_label(embedding, component)
+        if flat and axis == "x" and embedding.quality_ is not None:
+            text = f"{text}\n{_quality(embedding)}"
         getattr(ax, f"set_{axis}label")(text, fontsize=canvas.NORMAL, parse_math=False)
     if flat:
         ax.spines[["top", "right"]].set_visible(False)
+    elif embedding.quality_ is not None:
+        _below(ax, _quality(embedding))
 
 
 def _without_units(ax: Axes, caption: str) -> None:
-    style: dict[str, Any] = {"fontsize": canvas.SMALL, "color": canvas.GREY, "parse_math": False}
     canvas.bare(ax)
     if ax.name == "3d":
         _any(ax).set_zticks([])
-        _any(ax).text2D(0.5, -0.02, caption, transform=ax.transAxes, ha="center", va="top", **style)
+        _below(ax, caption)
     else:
-        ax.set_xlabel(caption, **style)
+        ax.set_xlabel(caption, fontsize=canvas.SMALL, color=canvas.GREY, parse_math=False)
+
+
+def _below(ax: Axes, caption: str) -> None:
+    """Write below a 3-D box."""
+    style: dict[str, Any] = {"fontsize": canvas.SMALL, "color": canvas.GREY, "parse_math": False}
+    _any(ax).text2D(0.5, -0.02, caption, transform=ax.transAxes, ha="center", va="top", **style)
+
+
+def _quality(embedding: Embedding) -> str:
+    parts = str(embedding.quality_).replace(" ", _NO_BREAK).replace(f"·{_NO_BREAK}", "· ")
+    return canvas.wrapped(parts, 78).replace(_NO_BREAK, " ")
 
 
 def _component_label(embedding: Embedding, component: int) -> str:
@@ -232,7 +248,8 @@ def caption(embedding: Embedding, *, width: int = 78) -> str:
     shown = {key: value for key, value in embedding.parameters.items() if key not in _UNSHOWN}
     texts = [f"{key}={_short(value)}" for key, value in shown.items() if value is not None]
     method = f"{METHODS[embedding.method]}: {', '.join(texts)}"
-    return f"{_CAUTION}\n{canvas.wrapped(method, width)}"
+    lines = [_CAUTION, canvas.wrapped(method, width)]
+    return "\n".join(lines if embedding.quality_ is None else [*lines, _quality(embedding)])
 
 
 def _short(value: object) -> str:

@@ -40,9 +40,16 @@ class Placed:
 
 
 def begin(
-    layer: Framed, by: str | None, align: object, *, feature: str, choices: Sequence[str], least: int
+    layer: Framed,
+    by: str | None,
+    align: object,
+    *,
+    nan: str,
+    feature: str,
+    choices: Sequence[str],
+    least: int,
 ) -> tuple[Frames, str]:
-    """Check `by=` and `align=`, and part the rows. `choices[0]` is what True means.
+    """Check `by=`, `align=` and `nan=`, and part the rows. `choices[0]` is what True means.
 
     Raises AlignmentError, before anything is fitted.
     """
@@ -56,6 +63,8 @@ def begin(
         method = align
     else:
         raise AlignmentError.unknown(feature, align, choices)
+    if nan == "drop":
+        raise AlignmentError.nan(feature)
     frames = frames_of(layer, by, feature)
     if frames.whole is None and method in (JOINT, "reference"):
         raise AlignmentError.no_common_features(
@@ -79,6 +88,8 @@ def finish(frames: Frames, placed: Placed, **recorded: Any) -> Embedding:
         columns=frames.columns,
         layer=frames.name,
         parameters=placed.how.parameters | recorded | {"by": frames.by, "align": placed.method},
+        fitted=None,
+        rows=None,
         alignment=Alignment(frames.by, values, placed.method, tuple(moved), placed.noise_floor),
     )
 

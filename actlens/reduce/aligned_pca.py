@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 _FEATURE = "reduce.pca"
 _REFERENCE = "reference"
 _CHOICES = (JOINT, _REFERENCE, PROCRUSTES)
-_AXES = ("components", "mean", "explained_variance", "explained_variance_ratio")
+_AXES = ("components", "mean", "explained_variance", "explained_variance_ratio", "solution")
 _MEASURED = 10_000  # rows of a frame that the noise floor is measured on: the frame may not fit in memory
 
 
@@ -37,7 +37,13 @@ def aligned_pca(
     k = options["n_components"]
     whole = isinstance(k, (int, np.integer)) and not isinstance(k, bool)
     frames, method = begin(
-        layer, by, align, feature=_FEATURE, choices=_CHOICES, least=int(k) + 1 if whole else 3
+        layer,
+        by,
+        align,
+        nan=options["nan"],
+        feature=_FEATURE,
+        choices=_CHOICES,
+        least=int(k) + 1 if whole else 3,
     )
     fit = functools.partial(fit, **options)
     if method in (JOINT, _REFERENCE):

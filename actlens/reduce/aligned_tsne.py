@@ -46,7 +46,9 @@ def aligned_tsne(
     `fit` is reduce.tsne itself; `options` are its own.
     """
     k = neighbors.count_of(_FEATURE, "n_components", options["n_components"], 1, 3)
-    frames, method = begin(layer, by, align, feature=_FEATURE, choices=_CHOICES, least=k + 1)
+    frames, method = begin(
+        layer, by, align, nan=options["nan"], feature=_FEATURE, choices=_CHOICES, least=k + 1
+    )
     if isinstance(options["init"], np.ndarray):
         raise AlignmentError.start_given(_FEATURE)
     if method == _REFERENCE:

@@ -39,7 +39,9 @@ def aligned_umap(
     `fit` is reduce.umap itself; `options` are its own.
     """
     k = neighbors.count_of(_FEATURE, "n_components", options["n_components"], 1)
-    frames, method = begin(layer, by, align, feature=_FEATURE, choices=_CHOICES, least=k + 1)
+    frames, method = begin(
+        layer, by, align, nan=options["nan"], feature=_FEATURE, choices=_CHOICES, least=k + 1
+    )
     metric, width = options["metric"], options.pop("pca_components")
     fit = functools.partial(fit, pca_components=None, **options)
     if method == JOINT and frames.whole is not None:

@@ -7,7 +7,7 @@ import importlib.metadata
 import math
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,11 @@ import numpy.typing as npt
 from actlens.errors import ReduceError
 from actlens.reduce.alignment import Alignment
 from actlens.reduce.axes import Solution
-from actlens.reduce.source import LayerLike
+from actlens.reduce.source import LayerLike, Rows
 from actlens.table import printable
+
+if TYPE_CHECKING:
+    from actlens.reduce.quality import Quality
 
 Array = npt.NDArray[Any]
 
@@ -49,6 +52,11 @@ class Embedding:
         How the components were found, and their estimated error; reduce.pca only, else None.
     alignment
         An Alignment where `by=` and `align=` were given: the frames, and how much of the motion is real.
+    fitted, rows
+        The fitted model, for `transform`, and the activations, for `quality`. In memory only: both are None
+        after `load`.
+    quality_
+        What `quality` gave last, or None.
     """
 
     points: Array
@@ -64,6 +72,9 @@ class Embedding:
     mean: Array | None = None
     solution: Solution | None = None
     alignment: Alignment | None = None
+    fitted: Any = None
+    rows: Rows | None = None
+    quality_: Quality | None = dataclasses.field(default=None, init=False)  # not of a changed copy
 
     def __post_init__(self) -> None:
         if self.points.ndim != 2:
@@ -96,6 +107,10 @@ class Embedding:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.array(self.points, dtype=dtype) if copy else np.asarray(self.points, dtype=dtype)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """To another process go the points: a model and open files stay in this one."""
+        return self.__dict__ | {"fitted": None, "rows": None}
+
     def __repr__(self) -> str:
         samples, k = self.points.shape
         parts = [self.layer, self.method, f"{samples:,} samples × {k}"]
@@ -113,13 +128,62 @@ class Embedding:
         return steps[0].item() if isinstance(steps[0], np.generic) else steps[0]
 
     def transform(self, layer: LayerLike) -> Embedding:
-        """Map new rows (samples, features) into the same axes. PCA only.
+        """Map new rows (samples, features) into the same picture.
 
-        Raises ReduceError for another method, or another number of features.
+        >>> z = actlens.reduce.tsne(run["fc1"][:100], random_state=0)
+        >>> z.transform(run["fc1"][100:])
+        Embedding(tsne · 20 samples × 2)
+
+        By pca exactly. By tsne (openTSNE), umap, pacmap, and what reduce.fit was given where it has one,
+        through the fitted model, which is in memory only.
+
+        Raises ReduceError for an embedding by one of these that was loaded from a file, for a method without
+        it, and for another number of features.
         """
-        from actlens.reduce.pca import transform
+        from actlens.reduce.fitted import transform
 
         return transform(self, layer)
+
+    def quality(
+        self,
+        layer: LayerLike | None = None,
+        *,
+        k: int = 10,
+        samples: int = 2_000,
+        random_state: int = 0,
+    ) -> Quality:
+        """Measure how much of the layer the picture keeps; each number beside that of a PCA of 2 components.
+
+        >>> z = actlens.reduce.pca(run["fc1"])
+        >>> z.quality(run["fc1"], k=5)
+        Quality(5-NN recall ... · trustworthiness ... · distance correlation ... · 120 of 120 samples)
+
+        Parameters
+        ----------
+        layer
+            (samples, features): what was reduced. None: the rows that this process reduced. Rows are joined
+            by id, so the layer may have more of them.
+        k
+            Neighbours; below half of the samples.
+        samples
+            How many of the rows are asked; their neighbours are looked for among all.
+        random_state
+            Which of the rows.
+
+        Raises
+        ------
+        ReduceError
+            No layer for an embedding that was loaded; ids that it lacks; another k.
+        MissingDependency
+            scikit-learn is not installed.
+
+        See `Quality` for the measures. The last one is kept in `quality_`, and plot.scatter writes it.
+        """
+        from actlens.reduce.quality import measure
+
+        found = measure(self, layer, k=k, samples=samples, random_state=random_state)
+        object.__setattr__(self, "quality_", found)  # a note beside the points, which stay as they are
+        return found
 
     def inverse(self, points: npt.ArrayLike) -> Array:
         """Map points (samples, n_components) back to activations (samples, features), float64. PCA only.

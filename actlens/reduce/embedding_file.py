@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -115,6 +115,7 @@ def unpacked(bundle: Bundle, path: object) -> Embedding:
     about, arrays = bundle.about, bundle.arrays
     _check_about(path, about)
     try:
+        axes: dict[str, Any] = {name: _floats(arrays, name) for name in _OPTIONAL if name in arrays}
         return Embedding(
             points=_floats(arrays, "points"),
             ids=arrays["ids"],
@@ -123,7 +124,7 @@ def unpacked(bundle: Bundle, path: object) -> Embedding:
             method=about["method"],
             parameters=about["parameters"],
             versions=about["versions"],
-            **cast(Any, {name: _floats(arrays, name) for name in _OPTIONAL if name in arrays}),
+            **axes,
             **{name: read(about[name]) for name, read in _NOTES.items() if name in about},
         )
     except KeyError as error:

@@ -8,10 +8,11 @@ import numpy as np
 
 from actlens.errors import ReduceError
 from actlens.reduce.embedding import Embedding, plain, versions_of
+from actlens.reduce.fitted import Fitted
 from actlens.reduce.source import LayerLike, rows_of
 
 
-def fit(estimator: Any, layer: LayerLike) -> Embedding:
+def fit(estimator: Any, layer: LayerLike, *, nan: str = "raise") -> Embedding:
     """Fit an estimator on a layer, which is read into memory whole, and keep ids and columns.
 
     >>> from sklearn.manifold import Isomap
@@ -21,11 +22,12 @@ def fit(estimator: Any, layer: LayerLike) -> Embedding:
 
     `estimator` has `fit_transform(x)` for x (samples, features) and returns (samples, n_components), as
     scikit-learn, PaCMAP, PHATE and cuML have it. Raises ReduceError for anything else, for a result of
-    another shape, and for a layer that is not (samples, features) of finite numbers.
+    another shape, and for a layer that is not (samples, features) of finite numbers; with nan="drop" rows
+    with NaN or inf are left out. Where it has `transform`, the embedding has it too.
     """
     if isinstance(estimator, type) or not callable(getattr(estimator, "fit_transform", None)):
         raise ReduceError.not_an_estimator(estimator)
-    rows = rows_of(layer, "reduce.fit")
+    rows = rows_of(layer, "reduce.fit", nan=nan)
     points = np.asarray(estimator.fit_transform(rows.load()))
     if points.ndim != 2 or len(points) != rows.shape[0]:
         expected = f"({rows.shape[0]}, n_components)"
@@ -37,6 +39,12 @@ def fit(estimator: Any, layer: LayerLike) -> Embedding:
         columns=rows.columns,
         layer=rows.name,
         method=type(estimator).__name__,
-        parameters=plain(parameters),
+        parameters=plain(parameters) | rows.left_out,
         versions=versions_of("numpy"),
+        fitted=Fitted(rows.shape[1], None, estimator.transform) if _transforms(estimator) else None,
+        rows=rows,
     )
+
+
+def _transforms(estimator: Any) -> bool:
+    return callable(getattr(estimator, "transform", None))

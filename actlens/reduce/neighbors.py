@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from actlens.errors import ReduceError
-from actlens.reduce.axes import project
+from actlens.reduce.axes import Axes, project
 from actlens.reduce.pca import fit_axes
 from actlens.reduce.source import Rows, rows_of
 
@@ -25,6 +25,11 @@ class Prepared:
 
     x: Array
     pca_components: int | None  # None: x holds the features themselves
+    axes: Axes | None = None  # of the components, for new rows
+
+    def again(self, rows: Rows) -> Array:
+        """Give new rows (samples, features) in the same axes."""
+        return rows.load() if self.axes is None else project(rows, self.axes)
 
 
 def prepare(rows: Rows, metric: str, pca_components: int | str | None) -> Prepared:
@@ -40,7 +45,7 @@ def prepare(rows: Rows, metric: str, pca_components: int | str | None) -> Prepar
     else:
         kept = min(wanted, samples)
         axes = fit_axes(rows, kept)
-        ready = Prepared(project(rows, axes), kept)
+        ready = Prepared(project(rows, axes), kept, axes)
         # Equal rows are not exactly at 0 here: what the mean lacks in figures is left.
         floor = 8 * float(np.finfo(np.float64).eps) * float(np.abs(axes.mean).max())
     if np.ptp(ready.x, axis=0).max() <= floor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from concurrent.futures import Executor
 from typing import Any
 
@@ -101,46 +102,53 @@ def pca(  # noqa: PLR0913  scikit-learn's own parameters, and ours
     is measured, and where it could be seen, the products are computed again in float64. The result does not
     depend on the number of workers.
     """
+    options = dict(locals())  # every parameter under its name
+    del options["layer"], options["cache"]
     if by is not None or align is not None:
-        return aligned_pca(pca, **locals())  # every parameter under its name
-    parameters: dict[str, Any] = {
+        compute = functools.partial(aligned_pca, pca, layer, cache=False, **options)
+    else:
+        compute = functools.partial(_pca, layer, **options)
+    packages = ["scipy"] if has("scipy") else []
+    return kept(layer, "pca", compute, options=options, packages=packages, cache=cache)
+
+
+def _pca(
+    layer: Framed,
+    *,
+    n_components: int | float | None,
+    whiten: bool,
+    svd_solver: str,
+    random_state: int | None,
+    nan: str,
+    executor: Executor | None,
+    **_: object,
+) -> Embedding:
+    rows = rows_of(layer, _FEATURE, nan=nan)
+    if len(rows.ids) < 2:
+        raise ReduceError.too_few_samples(_FEATURE, len(rows.ids), 2)
+    wanted = _checked(n_components, min(rows.shape))
+    axes = fit_axes(rows, wanted, executor, svd_solver=svd_solver, random_state=random_state)
+    axes = axes.whitened() if whiten else axes
+    parameters = {
         "n_components": n_components,
         "whiten": whiten,
         "svd_solver": svd_solver,
         "random_state": random_state,
-        "nan": nan,
     }
-    return kept(
-        layer,
-        "pca",
-        compute=lambda: _pca(layer, executor, **parameters),
-        parameters=parameters,
-        packages=["scipy"] if has("scipy") else [],
-        cache=cache,
-    )
-
-
-def _pca(layer: Framed, executor: Executor | None, **parameters: Any) -> Embedding:
-    rows = rows_of(layer, _FEATURE, nan=parameters["nan"])
-    if len(rows.ids) < 2:
-        raise ReduceError.too_few_samples(_FEATURE, len(rows.ids), 2)
-    wanted = _checked(parameters["n_components"], min(rows.shape))
-    solver, seed = parameters["svd_solver"], parameters["random_state"]
-    axes = fit_axes(rows, wanted, executor, svd_solver=solver, random_state=seed)
-    axes = axes.whitened() if parameters["whiten"] else axes
     return Embedding(
         points=project(rows, axes, executor),
         ids=rows.ids,
         columns=rows.columns,
         layer=rows.name,
         method="pca",
-        parameters=parameters | {"dropped": rows.dropped},
+        parameters=parameters | rows.left_out,
         versions=versions_of("numpy"),
         explained_variance=axes.variance,
         explained_variance_ratio=axes.ratio,
         components=axes.components,
         mean=axes.mean,
         solution=axes.solution,
+        rows=rows,
     )
 
 

@@ -84,7 +84,12 @@ class Rows:
     ids: Array
     columns: dict[str, Array]
     reader: Reader
-    dropped: int = 0
+    dropped: int | None = None
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """What an embedding records of nan="drop": how many rows; nothing where it was not asked for."""
+        return {} if self.dropped is None else {"dropped": self.dropped}
 
     @property
     def block(self) -> int:
@@ -138,7 +143,7 @@ class Rows:
         """
         bad = self._bad()
         if not len(bad):
-            return self
+            return dataclasses.replace(self, dropped=0)
         kept = np.delete(np.arange(self.shape[0]), bad)
         if not len(kept):
             raise ReduceError.none_finite(self.feature, self.name, len(bad))

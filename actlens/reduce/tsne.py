@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import os
 from collections.abc import Callable
@@ -12,20 +13,21 @@ import numpy as np
 import numpy.typing as npt
 
 from actlens.errors import ReduceError
-from actlens.reduce import neighbors
+from actlens.reduce import neighbors, opentsne
 from actlens.reduce.aligned_tsne import aligned_tsne
 from actlens.reduce.embedding import Embedding, plain, versions_of
+from actlens.reduce.fitted import Fitted
+from actlens.reduce.kept import kept
+from actlens.reduce.opentsne import Model
 from actlens.reduce.optional import need
+from actlens.reduce.progress import Line, line
 from actlens.reduce.source import Framed, rows_of
 
 Array = npt.NDArray[Any]
 
 _FEATURE = "reduce.tsne"
 _SKLEARN, _OPENTSNE = "scikit-learn", "openTSNE"
-_LARGE = 10_000  # rows; up to here both take as long; at 30,000 openTSNE takes 40 s, scikit-learn 100
-_FEW = 1_000  # rows; the threads of each step wait for each other longer than they work
-_EARLY = 250  # iterations with early exaggeration, in both
-_EXACT_NEIGHBORS = 100_000  # rows; up to here exact search is as fast as approximate, and has a recall of 1
+_FEW = 1_000  # rows; scikit-learn's threads wait for each other longer than they work
 
 
 def tsne(  # noqa: PLR0913  scikit-learn's own parameters
@@ -42,8 +44,11 @@ def tsne(  # noqa: PLR0913  scikit-learn's own parameters
     n_jobs: int | None = None,
     pca_components: int | str | None = "auto",
     engine: str | None = None,
+    nan: str = "raise",
     by: str | None = None,
     align: bool | str | None = None,
+    progress: bool | None = None,
+    cache: bool = True,
 ) -> Embedding:
     """Place samples so that near neighbours stay near. Distances between clusters mean nothing.
 
@@ -59,12 +64,14 @@ def tsne(  # noqa: PLR0913  scikit-learn's own parameters
     perplexity
         About how many neighbours each sample keeps; below (samples − 1) / 3.
     early_exaggeration, learning_rate
-        "auto" is samples / early_exaggeration, at least 50 / 4 in scikit-learn's units (Belkina et al. 2019).
+        "auto" is samples / exaggeration (Belkina et al. 2019): in openTSNE of each phase, in scikit-learn of
+        the early one, at least 50 in its units, throughout.
     max_iter
         All iterations, the 250 early ones included. None: 1000 in scikit-learn, 750 in openTSNE, which with
         their learning rates arrive at the same place.
     metric
-        Of the neighbour search; both engines know scikit-learn's names.
+        Of the neighbour search, by scikit-learn's names. The search is exact up to 100,000 samples, and
+        shared with reduce.umap and Embedding.quality.
     init
         "pca" (the first components with a spread of 1e-4; Kobak & Linderman 2021), "random", or an array
         (samples, n_components).
@@ -72,14 +79,18 @@ def tsne(  # noqa: PLR0913  scikit-learn's own parameters
         A whole number: the same numbers again, on the same versions and processor. None: nearly so, as only
         the "random" start and approximate neighbours (above 100,000 samples) draw lots.
     n_jobs
-        Threads, in both engines; the points do not depend on it. None: all cores, and one up to 1,000
-        samples, where threads cost more than they bring.
+        Threads, in both engines; the points do not depend on it. None: all cores; in scikit-learn one up to
+        1,000 samples, where its threads cost more than they bring.
     pca_components
         Width of the PCA before it: "auto" is 50 for the euclidean metric where there are more features,
         none for other metrics (PCA moves the origin, which changes angles). None: never.
     engine
-        None chooses by one rule: scikit-learn up to 10,000 samples and for 3 components, openTSNE for more
-        samples. Never by what happens to be installed. `parameters["engine"]` says which it was.
+        None chooses by one rule: openTSNE for 1 and 2 components, scikit-learn for 3. Never by what happens
+        to be installed. `parameters["engine"]` says which it was. openTSNE uses a tree below 5,000 samples
+        and interpolation (Linderman et al. 2019) from there on.
+    nan
+        "raise": rows with NaN or inf are an error that lists their ids. "drop": they are left out, and
+        `parameters["dropped"]` says how many there were.
     by
         A column, mostly "step": the rows of each of its values are a frame, and samples are joined by id. Or
         "layer", with a recording or a dict of layers of the same samples.
@@ -88,11 +99,17 @@ def tsne(  # noqa: PLR0913  scikit-learn's own parameters
         the next ended and is turned onto it. "joint": one fit of all rows. "reference": the others are placed
         on the map of the last. "procrustes": fitted apart, turned afterwards. False: fitted apart.
         `z.alignment` says how far samples move, and how far where nothing changed.
+    progress
+        None: a line of progress in a terminal or a notebook. True or False: always or never.
+    cache
+        Read the result where it lies with the recording of `layer`, and put it there. False, or with
+        random_state=None: neither.
 
     Returns
     -------
     Embedding
-        `points` (samples, n_components); axes have no units.
+        `points` (samples, n_components); axes have no units. With openTSNE, `transform(new)` places new rows
+        among them, each by itself, by its nearest fitted rows.
 
     Raises
     ------
@@ -102,12 +119,40 @@ def tsne(  # noqa: PLR0913  scikit-learn's own parameters
     MissingDependency
         The engine is not installed.
     """
+    options = dict(locals())  # every parameter under its name
+    del options["layer"], options["cache"]
     if by is not None or align is not None:
-        return aligned_tsne(tsne, **locals())  # every parameter under its name
-    rows = rows_of(layer, _FEATURE)
+        compute = functools.partial(aligned_tsne, tsne, layer, cache=False, **options)
+    else:
+        compute = functools.partial(_tsne, layer, **options)
+    chosen = _engine(engine, neighbors.count_of(_FEATURE, "n_components", n_components, 1, 3))
+    packages = [chosen.name, "scikit-learn", "scipy"]
+    return kept(layer, "tsne", compute, options=options, packages=packages, cache=cache)
+
+
+def _tsne(  # noqa: PLR0913  those of tsne
+    layer: Framed,
+    *,
+    n_components: int,
+    perplexity: float,
+    early_exaggeration: float,
+    learning_rate: float | str,
+    max_iter: int | None,
+    metric: str,
+    init: str | Array,
+    random_state: int | None,
+    n_jobs: int | None,
+    pca_components: int | str | None,
+    engine: str | None,
+    nan: str,
+    progress: bool | None,
+    **_: object,
+) -> Embedding:
+    rows = rows_of(layer, _FEATURE, nan=nan)
     seed = neighbors.seed_of(_FEATURE, random_state)
+    chosen = _engine(engine, n_components)
     options = {
-        "n_components": neighbors.count_of(_FEATURE, "n_components", n_components, 1, 3),
+        "n_components": n_components,
         "perplexity": _perplexity(perplexity, rows.shape[0]),
         "early_exaggeration": neighbors.number_of(_FEATURE, "early_exaggeration", early_exaggeration),
         "learning_rate": learning_rate
@@ -115,23 +160,26 @@ def tsne(  # noqa: PLR0913  scikit-learn's own parameters
         else neighbors.number_of(_FEATURE, "learning_rate", learning_rate),
         "metric": metric,
         "random_state": seed,
-        "n_jobs": _threads(n_jobs, rows.shape[0]),
+        "n_jobs": _threads(n_jobs, rows.shape[0], chosen),
     }
-    chosen = _engine(engine, rows.shape[0], n_components)
     if metric == "precomputed":
         raise ReduceError.metric(_FEATURE, metric, "distances are not (samples, features).")
     iterations = chosen.iterations if max_iter is None else max_iter
-    iterations = neighbors.count_of(_FEATURE, "max_iter", iterations, _EARLY)
-    library = chosen.library(rows.shape[0], engine)  # missed before the work, not after it
-    ready = neighbors.prepare(rows, metric, pca_components)
-    beginning = _start(init, ready.x, n_components, seed)
-    try:
-        points = chosen.run(library, ready.x, beginning, iterations, options)
-    except (ValueError, TypeError, KeyError) as error:
-        if metric == "euclidean":
-            raise
-        # All else is checked above: the engine is the one who knows its metrics.
-        raise ReduceError.metric(_FEATURE, metric, error) from error
+    iterations = neighbors.count_of(_FEATURE, "max_iter", iterations, opentsne.EARLY)
+    library = chosen.library(engine)  # missed before the work, not after it
+    with line(_FEATURE, progress) as shown:
+        shown.say("principal components")
+        ready = neighbors.prepare(rows, metric, pca_components)
+        beginning = _start(init, ready.x, n_components, seed)
+        try:
+            points, model = chosen.run(
+                library, ready.x, beginning, iterations=iterations, options=options, line=shown
+            )
+        except (ValueError, TypeError, KeyError) as error:
+            if metric == "euclidean":
+                raise
+            # All else is checked above: the engine is the one who knows its metrics.
+            raise ReduceError.metric(_FEATURE, metric, error) from error
     recorded = {
         "max_iter": iterations,
         "init": init,
@@ -144,8 +192,10 @@ def tsne(  # noqa: PLR0913  scikit-learn's own parameters
         columns=rows.columns,
         layer=rows.name,
         method="tsne",
-        parameters=plain(options | recorded),
+        parameters=plain(options | recorded | rows.left_out),
         versions=versions_of("numpy", chosen.name),
+        fitted=None if model is None else Fitted(rows.shape[1], ready, model.place),
+        rows=rows,
     )
 
 
@@ -156,37 +206,31 @@ class _Engine:
     name: str
     module: str
     iterations: int
-    run: Callable[[Any, Array, Array, int, dict[str, Any]], Array]
+    run: Callable[..., tuple[Array, Model | None]]
 
-    def library(self, samples: int, asked: str | None) -> Any:
-        large = self.name == _OPENTSNE and asked is None
-        feature = (
-            f"{_FEATURE} of {samples:,} samples (engine='scikit-learn' is slower)" if large else _FEATURE
-        )
+    def library(self, asked: str | None) -> Any:
+        by_default = self.name == _OPENTSNE and asked is None
+        feature = f"{_FEATURE} (engine='scikit-learn' is slower)" if by_default else _FEATURE
         return need(self.module, feature=feature, package=self.name, extra="tsne")
 
 
-def _sklearn(manifold: Any, x: Array, beginning: Array, iterations: int, options: dict[str, Any]) -> Array:
+def _sklearn(
+    manifold: Any, x: Array, beginning: Array, *, iterations: int, options: dict[str, Any], line: Line
+) -> tuple[Array, None]:
     # scikit-learn itself needs threadpoolctl.
     threads = need("threadpoolctl", feature=_FEATURE, package="threadpoolctl", extra="tsne")
     model = manifold.TSNE(init=beginning, max_iter=iterations, method="barnes_hut", **options)
+    line.say(f"t-SNE of {len(x):,} samples by scikit-learn, which does not say how far it is")
     # Its gradient does not ask n_jobs and takes every core (scikit-learn issue 18990).
     with threads.threadpool_limits(options["n_jobs"], user_api="openmp"):
-        return np.asarray(model.fit_transform(x))
+        return np.asarray(model.fit_transform(x)), None
 
 
-def _opentsne(library: Any, x: Array, beginning: Array, iterations: int, options: dict[str, Any]) -> Array:
-    exact = len(x) <= _EXACT_NEIGHBORS
-    model = library.TSNE(
-        initialization=beginning,
-        early_exaggeration_iter=_EARLY,
-        n_iter=iterations - _EARLY,
-        neighbors="exact" if exact else "approx",
-        # Interpolation is for one and two dimensions; below 10,000 rows the tree is the faster.
-        negative_gradient_method="fft" if len(x) > _LARGE and beginning.shape[1] < 3 else "bh",
-        **options,
-    )
-    return np.asarray(model.fit(x))
+def _opentsne(
+    library: Any, x: Array, beginning: Array, *, iterations: int, options: dict[str, Any], line: Line
+) -> tuple[Array, Model]:
+    model = opentsne.fit(library, x, beginning, iterations=iterations, options=options, line=line)
+    return model.points, model
 
 
 _ENGINES = {
@@ -195,9 +239,9 @@ _ENGINES = {
 }
 
 
-def _engine(asked: str | None, samples: int, n_components: int) -> _Engine:
+def _engine(asked: str | None, n_components: int) -> _Engine:
     if asked is None:
-        return _ENGINES[_OPENTSNE if samples > _LARGE and n_components < 3 else _SKLEARN]
+        return _ENGINES[_OPENTSNE if n_components < 3 else _SKLEARN]
     if asked not in _ENGINES:
         raise ReduceError.parameter(_FEATURE, "engine", asked, f"None or one of: {', '.join(_ENGINES)}")
     return _ENGINES[asked]
@@ -225,10 +269,10 @@ def _start(init: str | Array, x: Array, n_components: int, seed: int | None) -> 
     raise ReduceError.parameter(_FEATURE, "init", shown, allowed)
 
 
-def _threads(n_jobs: int | None, samples: int) -> int:
+def _threads(n_jobs: int | None, samples: int, engine: _Engine) -> int:
     if n_jobs is not None:
         return neighbors.count_of(_FEATURE, "n_jobs", n_jobs, 1)
-    return 1 if samples <= _FEW else len(os.sched_getaffinity(0))
+    return 1 if samples <= _FEW and engine.name == _SKLEARN else len(os.sched_getaffinity(0))
 
 
 def _perplexity(given: float, samples: int) -> float:
