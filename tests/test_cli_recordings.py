@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from cli_run import CommandLine
 
+import actlens
 from actlens.recorder import Recorder
 from actlens.reduce import Embedding
 
@@ -79,7 +80,7 @@ def test_reduce_writes_an_embedding_and_says_so(cli, run, out, two_steps):
 
 def test_rows_of_several_steps_are_pointed_out(cli, run, out):
     done = cli("reduce", run, "fc", "--method", "pca", "--out", out)
-    assert done.err == "note: rows of 2 steps together; --where step=… takes one\n"
+    assert done.err == "note: rows of 2 steps together; --where step=… takes one, --by step all\n"
 
 
 def test_where_joins_columns_and_collects_values(cli, run, out):
@@ -203,3 +204,48 @@ def test_ragged_rows(cli, ragged, out, tmp_path):
     text = cli.refused("plot", "feature-maps", ragged, "h", "--out", tmp_path / "f.png")
     assert "--tokens takes every position as a row" in text
     assert "6×(1 to 5)×4" in cli("info", ragged).out
+
+
+def test_reduce_leaves_out_what_is_not_finite(cli, out, tmp_path):
+    x = np.random.default_rng(0).normal(size=(30, 5)).astype("f4")
+    x[[3, 7]] = np.nan
+    with actlens.Recorder(tmp_path / "nan") as rec:
+        rec.write({"fc": x})
+    command = ["reduce", tmp_path / "nan", "fc", "--method", "pca", "--out", out]
+    assert "NaN or inf in 2 rows (ids: 3, 7)" in cli.refused(*command)
+    done = cli(*command, "--nan", "drop")
+    assert "28 samples" in done.out
+    assert "note: 2 rows with NaN or inf left out" in done.err
+
+
+def test_reduce_to_a_share_of_the_variance_and_its_quality(cli, run, out):
+    command = ["reduce", run, "fc", "--method", "pca", "--out", out, "--where", "step=0"]
+    done = cli(*command, "--n-components", "0.9", "--quality")
+    kept = Embedding.load(out).explained_variance_ratio.sum()
+    assert kept >= 0.9
+    assert "10-NN recall" in done.out
+    assert "--n-components 'two' is no number" in cli.refused(*command, "--force", "--n-components", "two")
+
+
+def test_reduce_many_steps_and_draw_them(cli, run, out, tmp_path):
+    pytest.importorskip("matplotlib")
+    done = cli("reduce", run, "fc", "--method", "pca", "--out", out, "--by", "step")
+    assert "Alignment(step 0 … 1 · 2 frames · joint" in done.out
+    assert "note" not in done.err
+    assert cli("plot", "trajectory", out, "--color", "label", "--out", tmp_path / "t.png").code == 0
+    command = ["reduce", run, "fc", "--method", "pca", "--out", out, "--force", "--by", "step"]
+    assert "· none ·" in cli(*command, "--align", "false").out
+    assert "align='sideways'" in cli.refused(*command, "--align", "sideways")
+    assert "--method pacmap takes no --by" in cli.refused(
+        "reduce", run, "fc", "--method", "pacmap", "--out", tmp_path / "p.safetensors", "--by", "step"
+    )
+
+
+def test_a_second_time_it_is_read(cli, run, out):
+    command = ["reduce", run, "fc", "--method", "pca", "--out", out, "--where", "step=1", "--force"]
+    cli(*command, "--no-cache")
+    assert not (run / "derived").exists()
+    cli(*command)
+    assert len(list((run / "derived").iterdir())) == 1
+    cli(*command)
+    assert len(list((run / "derived").iterdir())) == 1

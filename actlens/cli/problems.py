@@ -42,6 +42,16 @@ class Misuse(InputError):
         )
 
     @classmethod
+    def not_aligned(cls, method: str, known: Iterable[str]) -> Misuse:
+        """`--by` with a method that fits one frame."""
+        return cls(f"--method {method} takes no --by and no --align; these do: {', '.join(known)}.")
+
+    @classmethod
+    def components(cls, given: str) -> Misuse:
+        """`--n-components two`."""
+        return cls(f"--n-components {given!r} is no number. It takes 2, or with --method pca a share: 0.95.")
+
+    @classmethod
     def ragged(cls, layer: str, axis: str) -> Misuse:
         """A layer of rows of different lengths, and no word what to make of them."""
         return cls(
