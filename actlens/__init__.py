@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from actlens.recorder import Recorder as Recorder
     from actlens.recording import Recording as Recording
     from actlens.recording import open as open
+    from actlens.statistics.measuring import stats as stats
 
 _HOMES = {
     "ActlensError": "actlens.errors",
@@ -35,6 +36,7 @@ _HOMES = {
     "plot": "",
     "record": "actlens._record",
     "reduce": "",
+    "stats": "actlens.statistics.measuring",
 }
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "plot",
     "record",
     "reduce",
+    "stats",
 ]
 
 

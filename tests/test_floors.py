@@ -45,6 +45,7 @@ FLOOR = {  # room → floor; a room imports at its top level only from lower flo
     "upkeep": 2.6,
     "streaming": 1.9,
     "reduce": 2,
+    "statistics": 2.5,
     "plot": 3,
     "_record": 3,
     "testing": 4,

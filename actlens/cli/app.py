@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from actlens.cli import copy, demo, gc, info, layers, merge, plot, reduce, repair, verify
+from actlens.cli import copy, demo, gc, info, layers, merge, plot, reduce, repair, stats, verify
 from actlens.cli.problems import blamed, exit_code
 from actlens.errors import ActlensError
 
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.command("layers")(layers.layers)
 app.command("info")(info.info)
 app.command("reduce")(reduce.reduce)
+app.command("stats")(stats.stats)
 app.add_typer(plot.app, name="plot")
 app.command("demo")(demo.demo)
 app.command("verify")(verify.verify)

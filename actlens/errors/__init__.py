@@ -18,6 +18,7 @@
     │   ├── ColumnError
     │   ├── BatchError                   what an iterable of batches yielded
     │   ├── BundleError                  a result that no file can hold
+    │   ├── StatisticsError              layers, columns or states that statistics cannot be made of
     │   └── ArgumentError
     │       └── AddressError             an address of an object store or a server
     ├── BudgetExceeded                   the recording would not fit
@@ -72,6 +73,7 @@ from actlens.errors._rows import BatchError as BatchError
 from actlens.errors._rows import ColumnError as ColumnError
 from actlens.errors._rows import IdError as IdError
 from actlens.errors._rows import RowsError as RowsError
+from actlens.errors._statistics import StatisticsError as StatisticsError
 from actlens.errors._unsupported import UnsupportedFormat as UnsupportedFormat
 from actlens.errors._upkeep import UpkeepError as UpkeepError
 from actlens.errors._upkeep import what_was_seen as what_was_seen

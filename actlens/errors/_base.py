@@ -25,6 +25,11 @@ class MissingDependency(ActlensError, ImportError):
         return cls(f"{feature} needs {package}, which is not installed: pip install 'actlens[{extra}]'")
 
     @classmethod
+    def for_pandas(cls, feature: str) -> MissingDependency:
+        """A table that is asked for as a DataFrame; no extra of ours brings pandas."""
+        return cls(f"{feature} needs pandas, which is not installed: pip install pandas")
+
+    @classmethod
     def of_scheme(cls, feature: str, why: str) -> MissingDependency:
         """A file system of fsspec whose package is not installed; fsspec names it."""
         return cls(f"{feature} needs another package. fsspec says: {why}")

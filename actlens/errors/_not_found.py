@@ -16,6 +16,11 @@ class NotFound(ActlensError, KeyError):
         return cls(f"no layer {key!r} in this recording. Its layers: {listed(names)}.")
 
     @classmethod
+    def statistics(cls, key: str, names: Iterable[str]) -> NotFound:
+        """Give the layers that statistics were made of."""
+        return cls(f"no layer {key!r} in these statistics. Their layers: {listed(names)}.")
+
+    @classmethod
     def column(cls, name: str, names: Iterable[str]) -> NotFound:
         """Give the columns that there are."""
         return cls(f"no column {name!r} in this recording. Its columns: {listed(names)}.")

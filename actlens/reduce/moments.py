@@ -95,37 +95,26 @@ def moments(rows: Rows, shift: Array, dtype: np.dtype[Any], executor: Executor |
     """Sum all rows of a layer in one pass, about `shift`, with products of `dtype` (float32 or float64)."""
     task = SumMoments(shift, dtype)
     if executor is None and len(shift) <= _CACHED:  # each thread can have sums of its own
-        sums = functools.reduce(join, threaded(task, rows.parts(pieces=threads_here(), ahead=False)))
-    else:
-        sums = fold(task, rows.parts(pieces=workers_of(executor)), join, executor=executor)
-    # What is above the diagonal was summed up; what is below is the same.
-    for first in range(0, len(shift), _PANEL):
-        these = slice(first, first + _PANEL)
-        for matrix in (sums.scatter, sums.missed):
-            if matrix is not None:
-                matrix[these.stop :, these] = matrix[these, these.stop :].T
-    return sums
+        return functools.reduce(join, threaded(task, rows.parts(pieces=threads_here(), ahead=False)))
+    return fold(task, rows.parts(pieces=workers_of(executor)), join, executor=executor)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SumMoments:
-    """The task of one pass: sum a part about `shift`.
-
-    Of the square matrices only the panels on and above the diagonal are filled.
-    """
+    """The task of one pass: sum a part about `shift`."""
 
     shift: Array
     dtype: np.dtype[Any]
 
     def __call__(self, part: Part) -> Moments:
         """Sum the part."""
-        with single_threaded_blas(), _Sums(self.shift, self.dtype, min(len(part), part.rows)) as sums:
-            for start, block in part.blocks():
-                sums.add(block, start, sampled=start // part.rows % _SAMPLED == 0)
-            return sums.moments
+        sums = Sums(self.shift, self.dtype, min(len(part), part.rows))
+        for start, block in part.blocks():
+            sums.add(block, start, sampled=start // part.rows % _SAMPLED == 0)
+        return sums.finished()
 
 
-class _Sums:
+class Sums:
     """Adds rows into one set of sums, with the room that it takes made once."""
 
     def __init__(self, shift: Array, dtype: np.dtype[Any], rows: int) -> None:
@@ -146,11 +135,14 @@ class _Sums:
             missed=np.zeros((features, features), np.float32) if single else None,
         )
 
-    def __enter__(self) -> _Sums:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._team.shutdown(cancel_futures=True)
+    def finished(self) -> Moments:
+        """Give the sums; no more can be added."""
+        self._team.shutdown()
+        for panel in {a.start: a for a, _ in self._pairs}.values():  # below the diagonal it is the same
+            for matrix in (self.moments.scatter, self.moments.missed):
+                if matrix is not None:
+                    matrix[panel.stop :, panel] = matrix[panel, panel.stop :].T
+        return self.moments
 
     def add(self, block: Array, start: int, *, sampled: bool) -> None:
         """Add a block of rows, the first of which is number `start`."""
@@ -175,8 +167,9 @@ class _Sums:
         multiply = functools.partial(self._multiply, centred, sampled)
         # A panel is one thread's: what a sum is made of is added in the order of the rows.
         alone = len(self._pairs) == 1
-        for _ in map(multiply, self._pairs) if alone else self._team.map(multiply, self._pairs):
-            pass
+        with single_threaded_blas():
+            for _ in map(multiply, self._pairs) if alone else self._team.map(multiply, self._pairs):
+                pass
         if sampled:
             sums.sampled += len(rows)
 

@@ -1,0 +1,5 @@
+"""Statistics of every unit of every layer, from one read of a recording.
+
+What is summed up over rows is a state: a task makes one of a part, `merge` puts two together, and the result
+reads them. No room here keeps rows.
+"""
