@@ -72,7 +72,7 @@ def _actlens(source: str) -> Callable[[Path], tuple[Array, Array]]:
     return run
 
 
-_FRESH: dict[str, Any] = {}  # what keeps a kept result from being read instead of computed
+_FRESH: dict[str, Any] = {"cache": False}  # compute, each time
 
 
 def _sklearn(solver: str) -> Callable[[Path], tuple[Array, Array]]:

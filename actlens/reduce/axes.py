@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from actlens.errors import ReduceError
 from actlens.reduce.source import Rows
-from actlens.streaming.fold import threaded, workers_of
+from actlens.streaming.fold import each, workers_of
 from actlens.streaming.part import Part
 from actlens.streaming.threads import single_threaded_blas
 
@@ -88,8 +88,8 @@ def project(rows: Rows, axes: Axes, executor: Executor | None = None) -> Array:
     task = _Project(axes.mean, axes.components.T / axes.scale, dtype)
     start = 0
     # A worker's points travel, and stand in memory twice: many small parts.
-    pieces = max(8 * workers_of(executor), rows.shape[0] // (4 * rows.block))
-    for block in threaded(task, rows.parts(pieces, ahead=executor is not None), executor=executor):
+    pieces = max(8 * workers_of(executor), rows.shape[0] // (4 * rows.block)) if executor else 1
+    for block in each(task, rows.parts(pieces), executor=executor):
         if start + len(block) > len(points):
             raise ReduceError.wrong_rows(rows.name, len(points), start + len(block))
         points[start : start + len(block)] = block

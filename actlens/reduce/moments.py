@@ -146,9 +146,10 @@ class Sums:
 
     def add(self, block: Array, start: int, *, sampled: bool) -> None:
         """Add a block of rows, the first of which is number `start`."""
-        for begin in range(0, len(block), self._step):
-            rows = block[begin : begin + self._step]
-            self._add(rows, start + begin, sampled=sampled and begin == 0)
+        with single_threaded_blas():  # of the sums too: its idle threads wait busily, on our cores
+            for begin in range(0, len(block), self._step):
+                rows = block[begin : begin + self._step]
+                self._add(rows, start + begin, sampled=sampled and begin == 0)
 
     def _add(self, rows: Array, start: int, *, sampled: bool) -> None:
         sums, centred = self.moments, self._centred[: len(rows)]
@@ -167,9 +168,8 @@ class Sums:
         multiply = functools.partial(self._multiply, centred, sampled)
         # A panel is one thread's: what a sum is made of is added in the order of the rows.
         alone = len(self._pairs) == 1
-        with single_threaded_blas():
-            for _ in map(multiply, self._pairs) if alone else self._team.map(multiply, self._pairs):
-                pass
+        for _ in map(multiply, self._pairs) if alone else self._team.map(multiply, self._pairs):
+            pass
         if sampled:
             sums.sampled += len(rows)
 
