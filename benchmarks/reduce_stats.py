@@ -37,7 +37,7 @@ def _read(run: Any) -> None:
 
 
 def _two_passes(run: Any) -> None:
-    """What one would write by hand: mean, deviation, minimum, maximum and zeros, with numpy, chunk by chunk."""
+    """What one would write by hand: mean, deviation, extremes and zeros, with numpy, chunk by chunk."""
     for layer in run.values():
         for chunk in layer.chunks():
             chunk.sum(axis=0, dtype=np.float64)

@@ -17,6 +17,7 @@ from actlens.streaming.threads import single_threaded_blas
 
 Array = npt.NDArray[Any]
 
+_BLOCKS = 16  # of rows, in a part whose points are found
 _STEP = 1024  # rows that are centred and multiplied while they are in the cache
 LARGEST = 1e150
 """Variance; beyond it the eigensolver's own squares overflow."""
@@ -87,8 +88,8 @@ def project(rows: Rows, axes: Axes, executor: Executor | None = None) -> Array:
     points = np.empty((rows.shape[0], len(axes.components)), np.float32)
     task = _Project(axes.mean, axes.components.T / axes.scale, dtype)
     start = 0
-    # A worker's points travel, and stand in memory twice: many small parts.
-    pieces = max(8 * workers_of(executor), rows.shape[0] // (4 * rows.block)) if executor else 1
+    # The points of a part stand in memory twice for a moment, and travel from a worker: many small parts.
+    pieces = max(4 * workers_of(executor), rows.shape[0] // (_BLOCKS * rows.block))
     for block in each(task, rows.parts(pieces), executor=executor):
         if start + len(block) > len(points):
             raise ReduceError.wrong_rows(rows.name, len(points), start + len(block))
