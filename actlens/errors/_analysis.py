@@ -176,8 +176,19 @@ class ReduceError(InputError):
     def no_variance(cls, feature: str, name: str, samples: int) -> ReduceError:
         """All rows are equal: a dead layer."""
         return cls(
-            f"{feature}: the {samples} rows of {of_layer(name)} are all equal, so there are no neighbours to keep. "
+            f"{feature}: the {samples} rows of {of_layer(name)} are all equal, so there is nothing to tell them apart by. "
             "The layer does not respond to its input, or one sample was recorded many times."
+        )
+
+    @classmethod
+    def over_rank(
+        cls, feature: str, name: str, asked: object, rank: int, shape: Sequence[int]
+    ) -> ReduceError:
+        """More components than there is variance for: they would point anywhere."""
+        return cls(
+            f"{feature}: n_components={asked}, and {of_layer(name)} ({shape[0]} samples × {shape[1]} features) varies in "
+            f"{rank} direction{'s' if rank > 1 else ''} only: more would point anywhere. Pass n_components={rank} or less, "
+            "or None for all there are. (Features that are constant, or sums of others, add no direction.)"
         )
 
     @classmethod

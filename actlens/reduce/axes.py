@@ -17,6 +17,7 @@ from actlens.streaming.threads import single_threaded_blas
 
 Array = npt.NDArray[Any]
 
+_ROUNDING = 1e-13  # of the largest variance; of float32 values it is 1e-14
 _BLOCKS = 16  # of rows, in a part whose points are found
 _STEP = 1024  # rows that are centred and multiplied while they are in the cache
 LARGEST = 1e150
@@ -63,6 +64,16 @@ class Axes:
     ratio: Array  # (k,)
     scale: Array  # (k,)
     solution: Solution | None = None
+
+    @property
+    def rank(self) -> int:
+        """How many components have variance, and not rounding alone."""
+        return int((self.variance > _ROUNDING * self.variance.max(initial=0.0)).sum())
+
+    def first(self, count: int) -> Axes:
+        """Give the first components alone."""
+        names = ("components", "variance", "ratio", "scale")
+        return dataclasses.replace(self, **{name: getattr(self, name)[:count] for name in names})
 
     def whitened(self) -> Axes:
         """Give the same axes with points of unit variance."""

@@ -56,7 +56,7 @@ def pca(  # noqa: PLR0913  scikit-learn's own parameters, and ours
         that grows with the rows is kept but the points. Centred, never scaled.
     n_components
         A number of components; or a share 0 < f < 1: as few as explain that share of the variance; or None:
-        min(samples, features).
+        as many as have variance.
     whiten
         Scale the points of each component to unit variance.
     svd_solver
@@ -92,7 +92,7 @@ def pca(  # noqa: PLR0913  scikit-learn's own parameters, and ours
     ------
     ReduceError
         Not (samples, features) of finite numbers; fewer than 2 samples; more components than
-        min(samples, features); a share of the variance where both are above 16,384; values whose squares,
+        the rows span, or rows that are all equal; a share of the variance where both are above 16,384; values whose squares,
         or whose points in float32, are not finite.
     WorkerError
         A worker cannot read the recording.
@@ -128,6 +128,7 @@ def _pca(
         raise ReduceError.too_few_samples(_FEATURE, len(rows.ids), 2)
     wanted = _checked(n_components, min(rows.shape))
     axes = fit_axes(rows, wanted, executor, svd_solver=svd_solver, random_state=random_state)
+    axes = _within_rank(rows, axes, n_components)
     axes = axes.whitened() if whiten else axes
     parameters = {
         "n_components": n_components,
@@ -186,6 +187,16 @@ def _axes_of(fitted: Embedding, verb: str) -> Axes:
         fitted.solution,
     )
     return axes.whitened() if fitted.parameters.get("whiten") else axes
+
+
+def _within_rank(rows: Rows, axes: Axes, asked: object) -> Axes:
+    """Refuse components that would point anywhere: there is no variance left for them."""
+    rank = axes.rank
+    if not rank:
+        raise ReduceError.no_variance(_FEATURE, rows.name, rows.shape[0])
+    if rank < len(axes.variance) and asked is not None:
+        raise ReduceError.over_rank(_FEATURE, rows.name, asked, rank, rows.shape)
+    return axes.first(rank)
 
 
 def _checked(n_components: object, most: int) -> int | float:
