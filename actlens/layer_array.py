@@ -173,6 +173,15 @@ class LayerArray:
             some = range(first, last) if self._rows is None else self._rows[first:last]
             yield self._changed(self._source.read(self._spec, some, scan=True))
 
+    def shortened(self, start: int, stop: int) -> tuple[LayerArray, int]:
+        """Give a layer of at least the rows [start, stop), and the number here of its first row.
+
+        It is for another process: of selected rows, the numbers travel, and these are no more than needed.
+        """
+        if self._rows is None:
+            return self, 0
+        return LayerArray(self._source, self._spec, self._rows[start:stop], self._views), start
+
     def flatten(self) -> LayerArray:
         """Give the layer as `(samples, features)`, in stored order; nothing is read."""
         _, *shape = self.shape

@@ -90,7 +90,9 @@ def test_the_guide_explains_every_error():
     assert not [name for name in sorted(names) if f"`{name}`" not in page]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/guide.md", "docs/frameworks.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/index.md", "docs/guide.md", "docs/frameworks.md", "docs/cluster.md"]
+)
 def test_links_lead_somewhere(page):
     folder = (ROOT / page).parent
     links = re.findall(r"\]\(([^)#]+)", text_of(page))

@@ -20,6 +20,7 @@ from actlens.errors import (
     RecordingNotFound,
     UnsupportedFormat,
 )
+from actlens.format.reader import Shard
 from actlens.recording import align
 
 
@@ -421,3 +422,23 @@ def test_a_file_named_like_a_writer_is_no_writer(two_steps):
     assert (actlens.open(path)["fc"][:] == truth["fc"]).all()
     (path / "manifest.json").unlink()
     assert (actlens.open(path)["fc"][:] == truth["fc"]).all()
+
+
+@pytest.mark.parametrize("verify", ["stream", "all"])
+def test_a_pass_over_scattered_rows_reads_each_block_once(tmp_path, monkeypatch, verify):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((6000, 256)).astype("f4")  # 6 blocks
+    with actlens.Recorder(tmp_path / "run") as rec:
+        rec.write({"l": x}, label=np.arange(6000) % 10)
+    checked = []
+    check = Shard._check_block
+    monkeypatch.setattr(
+        Shard,
+        "_check_block",
+        lambda self, block, *rest: (checked.append(block), check(self, block, *rest))[1],
+    )
+    layer = actlens.open(tmp_path / "run", verify=verify).sel(label=3)["l"]
+    assert np.array_equal(np.concatenate(list(layer.chunks())), x[3::10])
+    assert sorted(checked) == sorted(set(checked))
+    order = rng.permutation(600)
+    assert np.array_equal(np.concatenate(list(layer.take(order).chunks())), x[3::10][order])

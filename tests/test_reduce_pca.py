@@ -144,9 +144,10 @@ def test_all_components_give_the_input_back():
         x = spread(*shape) + 100
         for whiten in (False, True):
             z = pca(x, n_components=None, whiten=whiten)
-            assert z.points.shape[1] == min(shape)
+            rank = min(shape[0] - 1, shape[1])
+            assert z.points.shape[1] == rank
             np.testing.assert_allclose(z.inverse(z.points), x, atol=1e-4)
-            np.testing.assert_allclose(z.components @ z.components.T, np.eye(min(shape)), atol=1e-10)
+            np.testing.assert_allclose(z.components @ z.components.T, np.eye(rank), atol=1e-10)
 
 
 def test_new_rows_in_the_same_axes():
@@ -207,7 +208,7 @@ def test_wide_layers_are_read_in_blocks(precision):
 def test_what_must_be_true_of_any_input(samples, features, seed, scale, shift):
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((samples, features))
-    k = min(samples, features)
+    k = min(samples - 1, features)
     z = pca(x, n_components=k)
     assert (np.diff(z.explained_variance) <= 1e-12).all()
     assert np.isclose(z.explained_variance.sum(), x.var(axis=0, ddof=1).sum())
@@ -266,12 +267,26 @@ def test_the_same_bits_again():
     assert (a.components[np.arange(10), peaks] > 0).all()
 
 
-def test_a_dead_layer_has_no_variance():
-    z = pca(np.full((20, 4), 0.1), n_components=2)
-    np.testing.assert_allclose(z.points, 0, atol=1e-12)
-    np.testing.assert_allclose(z.explained_variance, 0, atol=1e-12)
-    assert np.isfinite(pca(np.zeros((20, 4)), n_components=2, whiten=True).points).all()
-    assert pca(np.zeros((20, 4))).explained_variance_ratio.tolist() == [0, 0]
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e6])
+@pytest.mark.parametrize("n_components", [2, None, 0.9])
+@pytest.mark.parametrize("shape", [(20, 4), (4, 20)])
+def test_a_dead_layer_has_no_components(value, n_components, shape):
+    with pytest.raises(
+        ReduceError, match=f"the {shape[0]} rows of the array are all equal, so there is nothing"
+    ):
+        pca(np.full(shape, value), n_components=n_components)
+
+
+def test_components_beyond_the_rank_are_refused(precision):
+    x = spread(60, 3) @ np.random.default_rng(1).integers(-3, 4, (3, 8))
+    x[:, 4] = 7
+    with pytest.raises(
+        ReduceError, match="n_components=5, and the array .60 samples × 8 features. varies in 3 dir.*=3"
+    ):
+        pca(x, n_components=5)
+    assert pca(x, n_components=None).points.shape == (60, 3)
+    with pytest.raises(ReduceError, match="varies in 1 direction only"):
+        pca(np.array([[1.0, 2], [3, 4]]), n_components=2)
 
 
 def test_a_recorded_layer(two_steps):

@@ -40,6 +40,7 @@ VERIFY: tuple[Verify, ...] = ("stream", "all", "none")
 
 # What the metadata may cost once parsed (strict_json.cost): a shard of this version stays under the half.
 _COST, _COST_PER_TENSOR = 4 << 20, 8 << 10
+_SPAN = 8 << 20  # bytes; rows that are picked out of what is read together lie in one such stretch
 
 
 class Shard:
@@ -133,33 +134,47 @@ class Shard:
     ) -> None:
         """Read single rows, given in ascending order, into `out[places]`; neighbours are one run."""
         tensor = self.tensors[name]
+        if self._verify != "none" and (scan or self._verify == "all"):
+            self._gather_checked(tensor, rows, out, places)
+            return
         starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
         lengths = np.diff(starts, append=len(rows))
-        loose = ~self._checkable(tensor, rows[starts], lengths, scan=scan)
+        loose = ~self._checkable(tensor, rows[starts], lengths)
         single = np.repeat(loose, lengths)
         self._read_rows(tensor, rows[single], out, places[single])
         for start, length in zip(starts[~loose].tolist(), lengths[~loose].tolist(), strict=True):
             spots = places[start : start + length]
             if (np.diff(spots) == 1).all():
-                self.read_into(name, int(rows[start]), out[spots[0] : spots[-1] + 1], scan=scan)
+                self.read_into(name, int(rows[start]), out[spots[0] : spots[-1] + 1])
             else:
                 part = empty((length, *tensor.shape[1:]), tensor.dtype)
-                self.read_into(name, int(rows[start]), part, scan=scan)
+                self.read_into(name, int(rows[start]), part)
                 out[spots] = part
 
-    def _checkable(
+    def _gather_checked(
         self,
         tensor: header.Tensor,
-        first: npt.NDArray[np.int64],
-        lengths: npt.NDArray[np.int64],
-        *,
-        scan: bool,
+        rows: npt.NDArray[np.int64],
+        out: npt.NDArray[Any],
+        places: npt.NDArray[np.int64],
+    ) -> None:
+        """Read rows with all that is between them, where that is less than a block: each is checked once."""
+        size = max(1, tensor.row_bytes)
+        far = (np.diff(rows) - 1) * size >= BLOCK
+        far |= np.diff(rows * size // _SPAN) != 0
+        for some in np.split(np.arange(len(rows)), np.flatnonzero(far) + 1):
+            if len(some):
+                first, last = int(rows[some[0]]), int(rows[some[-1]]) + 1
+                part = empty((last - first, *tensor.shape[1:]), tensor.dtype)
+                self.read_into(tensor.name, first, part, scan=True)
+                out[places[some]] = part[rows[some] - first]
+
+    def _checkable(
+        self, tensor: header.Tensor, first: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.bool_]:
         """Say of runs of rows whether a digest covers a part of them; in most single rows no block lies."""
         if self._verify == "none":
             return np.zeros(len(first), bool)
-        if scan or self._verify == "all":
-            return np.ones(len(first), bool)
         ends = (first + lengths) * tensor.row_bytes + tensor.begin
         short = self.tensors[BLOCKS].begin
         checkable: npt.NDArray[np.bool_] = lengths * tensor.row_bytes >= BLOCK

@@ -91,9 +91,9 @@ def pca(  # noqa: PLR0913  scikit-learn's own parameters, and ours
     Raises
     ------
     ReduceError
-        Not (samples, features) of finite numbers; fewer than 2 samples; more components than
-        the rows span, or rows that are all equal; a share of the variance where both are above 16,384; values whose squares,
-        or whose points in float32, are not finite.
+        Not (samples, features) of finite numbers; fewer than 2 samples; more components than the rows span,
+        or rows that are all equal; a share of the variance where both sides are above 16,384; values whose
+        squares, or whose points in float32, are not finite.
     WorkerError
         A worker cannot read the recording.
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import os
 import socket
+import uuid
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import reduce
-from pathlib import Path
 from typing import Any, TypeVar
 
 from actlens.errors import ActlensError, WorkerError
+from actlens.streaming.handing import hand_over, in_our_words
+from actlens.streaming.reader import KeptRows
 from actlens.streaming.threads import cores, share_of, threads_here
 
 P = TypeVar("P")
@@ -27,14 +29,19 @@ def workers_of(executor: Executor | None) -> int:
     """Say how many tasks an executor runs at once; 1 without one.
 
     Raises:
-        WorkerError: it is none of concurrent.futures' kind.
+        WorkerError: it is none of concurrent.futures' kind, or a Dask client that cannot be waited for.
     """
     if executor is None:
         return 1
-    if not callable(getattr(executor, "submit", None)):
+    # Dask's client has a `submit` too, of futures that are none of concurrent.futures.
+    if not callable(getattr(executor, "submit", None)) or hasattr(executor, "get_executor"):
         raise WorkerError.not_an_executor(executor)
     client = getattr(executor, "_client", None)  # distributed.cfexecutor.ClientExecutor
     if client is not None and hasattr(client, "nthreads"):
+        if client.status in {"closed", "closing"}:
+            raise WorkerError.shut_down()
+        if client.asynchronous:
+            raise WorkerError.in_event_loop()
         return max(1, min(int(sum(client.nthreads().values())), _MOST_WORKERS))
     known = getattr(executor, "_max_workers", None)
     return known if isinstance(known, int) and known > 0 else _UNKNOWN_WORKERS
@@ -54,7 +61,8 @@ def fold(
     processes.
 
     Raises:
-        WorkerError: a worker cannot read the recording.
+        WorkerError: a worker cannot read the recording; what is sent to it cannot be pickled, or not be
+            loaded there; the executor is shut down.
     """
     return reduce(join, each(task, parts, executor=executor))
 
@@ -64,7 +72,7 @@ def each(task: Callable[[P], S], parts: Sequence[P], *, executor: Executor | Non
     if executor is None:
         yield from map(task, parts)
         return
-    limited = _Limited(task, os.getpid(), _share_of_each(executor))
+    limited = _Limited(task, _worker(), _share_of_each(executor))
     waiting = deque(parts)
     running: deque[tuple[P, Future[S] | None]] = deque()
     limit = 2 * workers_of(executor)
@@ -72,9 +80,8 @@ def each(task: Callable[[P], S], parts: Sequence[P], *, executor: Executor | Non
         while waiting or running:
             while waiting and len(running) < limit:
                 part = waiting.popleft()
-                running.append((part, _submitted(executor, limited, part)))
-            part, future = running.popleft()
-            yield _result(limited, part, future)
+                running.append((part, hand_over(executor, limited, part)))
+            yield _oldest(limited, running)
     finally:
         for _, future in running:
             if future is not None:
@@ -97,11 +104,12 @@ def _share_of_each(executor: Executor) -> int:
     return max(1, cores() // workers_of(executor))
 
 
-def _submitted(executor: Executor, task: Callable[[P], S], part: P) -> Future[S] | None:
-    try:
-        return executor.submit(task, part)
-    except BrokenExecutor:
-        return None
+def _oldest(task: Callable[[P], S], running: deque[tuple[P, Future[S] | None]]) -> S:
+    """Wait for what was begun first; until it is there, whoever gives up cancels it with the others."""
+    part, future = running[0]
+    result = _result(task, part, future)
+    running.popleft()
+    return result
 
 
 def _result(task: Callable[[P], S], part: P, future: Future[S] | None) -> S:
@@ -113,7 +121,10 @@ def _result(task: Callable[[P], S], part: P, future: Future[S] | None) -> S:
             raise
         except Exception as error:
             if not _died(error):
-                raise
+                said = in_our_words(error, task, part)
+                if said is None:
+                    raise
+                raise said from error
     warnings.warn(WorkerError.lost(), stacklevel=2)
     return task(part)
 
@@ -128,22 +139,40 @@ class _Limited:
     """The task as a worker runs it: with its share of the threads, and with its own words for its errors."""
 
     task: Callable[[Any], Any]
-    caller: int
+    caller: str
     threads: int
+    # Two calls never look alike, so that Dask (pure=True) answers none with what it has of another.
+    call: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def __name__(self) -> str:
+        """What Dask shows on its pages, and groups its statistics by."""
+        return getattr(self.task, "__name__", type(self.task).__name__)
 
     def __call__(self, part: Any) -> Any:
         try:
             with share_of(self.threads):
                 return self.task(part)
         except ActlensError as error:
-            path = _folder_of(part)
-            if path is not None and not Path(path).is_dir() and os.getpid() != self.caller:
-                raise WorkerError.no_access(path, f"{socket.gethostname()}, process {os.getpid()}") from error
+            worker = _worker()
+            if worker != self.caller:
+                path = _folder_of(part)
+                if path is not None and not os.path.isdir(path):
+                    raise WorkerError.no_access(path, worker) from error
+                error.add_note(WorkerError.said_by(worker))
             raise
+
+
+def _worker() -> str:
+    """Name this process: numbers of processes alone are alike in containers."""
+    return f"{socket.gethostname()}, process {os.getpid()}"
 
 
 def _folder_of(task: Any) -> str | None:
     """Name the folder that a part is read from; None for an address, which every worker sees alike."""
     part = getattr(task, "part", task)
-    where = getattr(getattr(getattr(part, "reader", None), "layer", None), "where", None)
+    reader = getattr(part, "reader", None)
+    while isinstance(reader, KeptRows):
+        reader = reader.reader
+    where = getattr(getattr(reader, "layer", None), "where", None)
     return None if where is None or "://" in str(where) else str(where)

@@ -50,35 +50,46 @@ class LayerReader:
 
     layer: Any
     lazy: bool = True
+    first: int = 0
 
     def blocks(self, start: int, stop: int, rows: int) -> Iterator[Array]:
         """Read; every byte is checked on the way."""
+        start, stop = start - self.first, stop - self.first
         if start == 0 and stop == len(self.layer):
             yield from self.layer.chunks(rows)
         else:
             yield from self.layer.chunks(rows, start=start, stop=stop)
 
-    def part(self, start: int, stop: int) -> LayerReader:  # noqa: ARG002 - of the protocol
-        """Give the layer: it is a description already."""
-        return self
+    def part(self, start: int, stop: int) -> LayerReader:
+        """Give the layer: it is a description already; of selected rows, with the numbers of these alone."""
+        if not hasattr(self.layer, "shortened"):
+            return self
+        layer, skipped = self.layer.shortened(start - self.first, stop - self.first)
+        return LayerReader(layer, first=self.first + skipped)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class KeptRows:
-    """The rows of another reader without some of them; `kept` (rows,) are the numbers of those that stay."""
+    """The rows of another reader without some of them.
+
+    `kept` (rows,) are the numbers of those that stay; `first` is the number, among these, of its first.
+    """
 
     reader: Reader
     kept: npt.NDArray[np.int64]
     lazy: bool = True
+    first: int = 0
 
     def blocks(self, start: int, stop: int, rows: int) -> Iterator[Array]:
         """Read what lies between, and leave out what is not kept."""
-        for begin in range(start, stop, rows):
-            numbers = self.kept[begin : min(begin + rows, stop)]
+        for begin in range(start - self.first, stop - self.first, rows):
+            numbers = self.kept[begin : min(begin + rows, stop - self.first)]
             first, last = int(numbers[0]), int(numbers[-1]) + 1
             (span,) = self.reader.blocks(first, last, last - first)
             yield span if len(span) == len(numbers) else span[numbers - first]
 
-    def part(self, start: int, stop: int) -> KeptRows:  # noqa: ARG002 - of the protocol
-        """Give all of it."""
-        return self
+    def part(self, start: int, stop: int) -> KeptRows:
+        """Give these rows alone."""
+        numbers = self.kept[start - self.first : stop - self.first]
+        reader = self.reader.part(int(numbers[0]), int(numbers[-1]) + 1)
+        return KeptRows(reader, numbers, first=start)

@@ -19,11 +19,12 @@ _share: contextvars.ContextVar[int | None] = contextvars.ContextVar("actlens_thr
 _lock = threading.Lock()
 _users = 0
 _limits: Any = None
+_CLEAR = "clear_controlling_thread"
 
 
 @functools.cache
 def _blas() -> Any:
-    """Find the BLAS that numpy has loaded; looking for it takes longer than a small product."""
+    """Find numpy's BLAS, which makes our products; looking for it takes longer than a small one of them."""
     return importlib.import_module("threadpoolctl").ThreadpoolController().select(user_api="blas")
 
 
@@ -54,7 +55,8 @@ def single_threaded_blas() -> Iterator[None]:
     global _users, _limits  # noqa: PLW0603 - BLAS has one setting for the whole process
     with _lock:
         if _users == 0:
-            _limits = _blas().limit(limits=1)
+            with _any_thread():
+                _limits = _blas().limit(limits=1)
         _users += 1
     try:
         yield
@@ -62,4 +64,20 @@ def single_threaded_blas() -> Iterator[None]:
         with _lock:
             _users -= 1
             if _users == 0:
-                _limits.restore_original_limits()
+                with _any_thread():
+                    _limits.restore_original_limits()
+
+
+@contextlib.contextmanager
+def _any_thread() -> Iterator[None]:
+    """Let the present thread set what is the whole process's.
+
+    threadpoolctl (3.8) lets one thread alone set OpenBLAS, and in silence does nothing for others:
+    the first to ask here is seldom the last to end.
+    """
+    free = [lib.clear_controlling_thread for lib in _blas().lib_controllers if hasattr(lib, _CLEAR)]
+    for clear in free:
+        clear(force=True)
+    yield
+    for clear in free:
+        clear(force=True)
