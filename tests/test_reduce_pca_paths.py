@@ -66,7 +66,7 @@ def test_the_error_that_is_stated_is_the_error_there_is(large, seed):
     z = pca(x, n_components=30)
     values, _ = float64(x, 30)
     true = np.abs(z.explained_variance / values[:30] - 1).max()
-    assert true / 30 < z.solution.variance_error < 30 * true
+    assert true / 2 < z.solution.variance_error < 50 * true
 
 
 def test_massive_units_that_hardly_change(large):

@@ -26,8 +26,10 @@ Array = npt.NDArray[Any]
 
 _CACHED = 512  # features; up to here the square matrix of sums stays in the cache while rows pass by
 _FEW_ROWS, _MANY_ROWS = 1024, 2048  # in one product, below and above
-_PANEL = 256  # features; products are made panel by panel, whoever makes them
-_SAMPLED = 32  # one block in so many is multiplied in both precisions
+_PANEL, _WIDE_PANEL = 256, 512  # features; products are made panel by panel, whoever makes them
+_WIDE = 2048  # features; from here on there are enough of the wide ones for many cores
+_SAFETY = 4
+_SAMPLED, _MEASURED = 32, 512  # of one block in so many, so many rows are multiplied in both precisions
 
 
 @dataclasses.dataclass(eq=False)
@@ -66,11 +68,12 @@ class Moments:
 
         First order: the error E of the covariance moves an eigenvalue by vᵀEv and turns its vector by at most
         |Ev| over the distance to the next eigenvalue. Errors of different blocks are independent, so E grows
-        with the square root of the rows where the sums grow with the rows. Both (k,), in units of variance.
+        with the square root of the rows where the sums grow with the rows. Both (k,), in units of variance,
+        and four times as large: sums of few rows are rounded less than those of many.
         """
         if self.missed is None or not self.sampled:
             return np.zeros(vectors.shape[1]), np.zeros(vectors.shape[1])
-        scale = float(np.sqrt(self.count / self.sampled)) / max(self.count - 1, 1)
+        scale = _SAFETY * float(np.sqrt(self.count / self.sampled)) / max(self.count - 1, 1)
         turned = self.missed @ vectors.astype(self.missed.dtype)
         moved = np.abs(np.einsum("dk,dk->k", turned, vectors))
         return scale * moved, scale * np.linalg.norm(turned, axis=0)
@@ -124,7 +127,8 @@ class Sums:
         self._step = min(rows, _FEW_ROWS if features <= _CACHED else _MANY_ROWS)
         self._centred = np.empty((self._step, features), dtype)
         self._ones = np.ones(self._step, dtype)
-        panels = [slice(first, min(first + _PANEL, features)) for first in range(0, features, _PANEL)]
+        width = _PANEL if features < _WIDE else _WIDE_PANEL
+        panels = [slice(first, min(first + width, features)) for first in range(0, features, width)]
         self._pairs = [(a, b) for number, a in enumerate(panels) for b in panels[number:]]
         self._team = ThreadPoolExecutor(min(threads_here(), len(self._pairs)), thread_name_prefix="actlens")
         self.moments = Moments(
@@ -171,7 +175,7 @@ class Sums:
         for _ in map(multiply, self._pairs) if alone else self._team.map(multiply, self._pairs):
             pass
         if sampled:
-            sums.sampled += len(rows)
+            sums.sampled += min(len(rows), _MEASURED)
 
     def _multiply(self, centred: Array, sampled: bool, pair: tuple[slice, slice]) -> None:
         """Add the products of two panels of features; where sampled, also what float32 lacks of them."""
@@ -180,8 +184,9 @@ class Sums:
             product = centred[:, a].T @ centred[:, b]
             sums.scatter[a, b] += product
             if sampled and sums.missed is not None:
-                wide = centred[:, a].astype(np.float64).T @ centred[:, b].astype(np.float64)
-                sums.missed[a, b] += wide - product
+                some = centred[:_MEASURED]
+                wide = some[:, a].astype(np.float64).T @ some[:, b].astype(np.float64)
+                sums.missed[a, b] += wide - some[:, a].T @ some[:, b]
 
 
 def first_mean(chunk: Array) -> Array:
