@@ -26,7 +26,7 @@ def make(folder: Path, samples: int, features: int) -> None:
 def show(work: Path, samples: int, features: int) -> None:
     """Print seconds: of reading the files once, of the bare products, of the passes."""
     import actlens
-    from actlens.reduce.axes import project
+    from actlens.reduce.components.axes import project
     from actlens.reduce.pca import fit_axes
     from actlens.reduce.source import rows_of
 

@@ -25,7 +25,7 @@ from fake_layer import FakeLayer
 import actlens
 from actlens.errors import CorruptRecording, ReadFailed, WorkerError
 from actlens.reduce import pca
-from actlens.reduce.moments import SumMoments, join
+from actlens.reduce.components.moments import SumMoments, join
 from actlens.streaming.fold import each, fold, workers_of
 from actlens.streaming.part import parts_of
 from actlens.streaming.reader import ArrayReader, KeptRows, LayerReader

@@ -10,7 +10,7 @@ import pytest
 from actlens import plot, reduce
 from actlens.errors import MissingDependency, PlotError
 from actlens.reduce import Embedding, optional
-from actlens.reduce.alignment import Alignment
+from actlens.reduce.aligning.alignment import Alignment
 
 mpl = pytest.importorskip("matplotlib")
 mpl.use("Agg")

@@ -14,12 +14,12 @@ import actlens
 from actlens import reduce
 from actlens.errors import AlignmentError, ArgumentError, MissingDependency, ReduceError
 from actlens.reduce import optional
-from actlens.reduce.aligned import jittered
-from actlens.reduce.aligned_tsne import _beginning
-from actlens.reduce.aligned_umap import _shared_last
-from actlens.reduce.alignment import Alignment
-from actlens.reduce.picked import Picked
-from actlens.reduce.procrustes import motion, similarity
+from actlens.reduce.aligning.aligned import jittered
+from actlens.reduce.aligning.aligned_tsne import _beginning
+from actlens.reduce.aligning.aligned_umap import _shared_last
+from actlens.reduce.aligning.alignment import Alignment
+from actlens.reduce.aligning.picked import Picked
+from actlens.reduce.aligning.procrustes import motion, similarity
 
 pytest.importorskip("sklearn.manifold")
 SAMPLES = 90

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 import actlens
 from actlens.errors import InputError, ReduceError
-from actlens.reduce import eigen, moments, pca, source
+from actlens.reduce import pca, source
+from actlens.reduce.components import eigen, moments
 from actlens.streaming.fold import fold
 from actlens.streaming.part import Part
 from actlens.streaming.reader import ArrayReader

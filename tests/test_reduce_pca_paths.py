@@ -132,7 +132,7 @@ def test_krylov_of_few_directions(monkeypatch, large):
 
 
 def test_wide_samples_in_several_bands(monkeypatch, large):
-    monkeypatch.setattr(sys.modules["actlens.reduce.gram"], "_LEAST_BYTES", 1)
+    monkeypatch.setattr(sys.modules["actlens.reduce.components.gram"], "_LEAST_BYTES", 1)
     x = residual_activations(60, 500)
     z = pca(x, n_components=7)
     assert z.solution.svd_solver == "gram"

@@ -13,7 +13,7 @@ from actlens.errors import PlotError
 from actlens.plot import canvas, colors
 from actlens.plot.layer import index_of
 from actlens.plot.scatter import METHODS, caption
-from actlens.reduce.alignment import Alignment
+from actlens.reduce.aligning.alignment import Alignment
 from actlens.reduce.embedding import Embedding
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ Importing this loads numpy only; scikit-learn, openTSNE and umap-learn are impor
 
 # The functions are named like the modules they live in: importing them here, after their modules, leaves the
 # functions as attributes. Python sets a submodule as an attribute only when it first imports it, that is now.
-from actlens.reduce.alignment import Alignment as Alignment
+from actlens.reduce.aligning.alignment import Alignment as Alignment
 from actlens.reduce.densmap import densmap as densmap
 from actlens.reduce.embedding import Embedding as Embedding
 from actlens.reduce.estimator import fit as fit

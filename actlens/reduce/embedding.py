@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from actlens.errors import ReduceError
-from actlens.reduce.alignment import Alignment
-from actlens.reduce.axes import Solution
+from actlens.reduce.aligning.alignment import Alignment
+from actlens.reduce.components.axes import Solution
 from actlens.reduce.source import LayerLike, Rows
 from actlens.table import printable
 

@@ -30,8 +30,8 @@ from actlens.errors import (
 from actlens.format.bundle import Bundle, begins_as_bundle, read_bundle, write_bundle
 from actlens.format.dtypes import code_of
 from actlens.reduce import embedding_format_1
-from actlens.reduce.alignment import Alignment
-from actlens.reduce.axes import Solution
+from actlens.reduce.aligning.alignment import Alignment
+from actlens.reduce.components.axes import Solution
 from actlens.reduce.embedding import Embedding, plain
 
 Array = npt.NDArray[Any]

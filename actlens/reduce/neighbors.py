@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from actlens.errors import ReduceError
-from actlens.reduce.axes import Axes, project
+from actlens.reduce.components.axes import Axes, project
 from actlens.reduce.pca import fit_axes
 from actlens.reduce.source import Rows, rows_of
 

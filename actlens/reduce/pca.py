@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from actlens.errors import ReduceError
-from actlens.reduce.aligned_pca import aligned_pca
-from actlens.reduce.axes import Axes, project
-from actlens.reduce.covariance import from_covariance
+from actlens.reduce.aligning.aligned_pca import aligned_pca
+from actlens.reduce.components.axes import Axes, project
+from actlens.reduce.components.covariance import from_covariance
+from actlens.reduce.components.gram import from_gram
+from actlens.reduce.components.krylov import from_krylov
 from actlens.reduce.embedding import Embedding, versions_of
-from actlens.reduce.gram import from_gram
 from actlens.reduce.kept import kept
-from actlens.reduce.krylov import from_krylov
 from actlens.reduce.optional import has
 from actlens.reduce.source import Framed, LayerLike, Rows, rows_of
 from actlens.table import bytes_text

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from actlens.errors import NeighborError, ReduceError
 from actlens.reduce import knn, neighbors
-from actlens.reduce.axes import project
+from actlens.reduce.components.axes import project
 from actlens.reduce.embedding import Embedding
 from actlens.reduce.optional import need
 from actlens.reduce.pca import fit_axes

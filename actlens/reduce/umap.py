@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from actlens.errors import ReduceError
 from actlens.reduce import knn, neighbors
-from actlens.reduce.aligned_umap import aligned_umap
+from actlens.reduce.aligning.aligned_umap import aligned_umap
 from actlens.reduce.embedding import Embedding, plain, versions_of
 from actlens.reduce.fitted import Fitted
 from actlens.reduce.kept import kept

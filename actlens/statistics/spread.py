@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from actlens.reduce.moments import Sums
+from actlens.reduce.components.moments import Sums
 
 Array = npt.NDArray[Any]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from actlens.reduce.moments import Sums
+from actlens.reduce.components.moments import Sums
 from actlens.statistics.bit_histogram import BitHistogram
 from actlens.statistics.class_sums import ClassSums
 from actlens.statistics.column_sums import ColumnSums

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from actlens.errors import ReduceError
-from actlens.reduce import eigen
-from actlens.reduce.axes import LARGEST, Axes, Solution, separation
-from actlens.reduce.gram import mean_of
+from actlens.reduce.components import eigen
+from actlens.reduce.components.axes import LARGEST, Axes, Solution, separation
+from actlens.reduce.components.gram import mean_of
 from actlens.reduce.source import Rows
 from actlens.streaming.fold import fold, workers_of
 from actlens.streaming.part import Part

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from actlens.errors import AlignmentError, ReduceError
-from actlens.reduce.picked import Picked
+from actlens.reduce.aligning.picked import Picked
 from actlens.reduce.source import Framed, LayerLike, is_layer, rows_of
 
 Array = npt.NDArray[Any]

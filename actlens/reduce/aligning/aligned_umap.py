@@ -11,12 +11,22 @@ import numpy.typing as npt
 
 from actlens.errors import ReduceError
 from actlens.reduce import neighbors
-from actlens.reduce.aligned import JOINT, PROCRUSTES, Fit, Placed, apart, begin, finish, jittered, joint
-from actlens.reduce.aligned_tsne import prepared
+from actlens.reduce.aligning.aligned import (
+    JOINT,
+    PROCRUSTES,
+    Fit,
+    Placed,
+    apart,
+    begin,
+    finish,
+    jittered,
+    joint,
+)
+from actlens.reduce.aligning.aligned_tsne import prepared
+from actlens.reduce.aligning.frames import Frames
+from actlens.reduce.aligning.procrustes import motion
 from actlens.reduce.embedding import Embedding, plain, versions_of
-from actlens.reduce.frames import Frames
 from actlens.reduce.optional import need
-from actlens.reduce.procrustes import motion
 from actlens.reduce.source import Framed, rows_of
 
 Array = npt.NDArray[Any]

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from actlens.errors import ReduceError
-from actlens.reduce import eigen
-from actlens.reduce.axes import LARGEST, Axes, Solution, separation
-from actlens.reduce.moments import Moments, first_mean, moments
+from actlens.reduce.components import eigen
+from actlens.reduce.components.axes import LARGEST, Axes, Solution, separation
+from actlens.reduce.components.moments import Moments, first_mean, moments
 from actlens.reduce.source import Rows
 
 Array = npt.NDArray[Any]

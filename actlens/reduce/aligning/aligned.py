@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from actlens.errors import AlignmentError
-from actlens.reduce.alignment import Alignment
+from actlens.reduce.aligning.alignment import Alignment
+from actlens.reduce.aligning.frames import Frames, frames_of
+from actlens.reduce.aligning.procrustes import motion, similarity
 from actlens.reduce.embedding import Embedding
-from actlens.reduce.frames import Frames, frames_of
-from actlens.reduce.procrustes import motion, similarity
 from actlens.reduce.progress import shown
 from actlens.reduce.source import Framed
 

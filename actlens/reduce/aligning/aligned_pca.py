@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from actlens.errors import ReduceError
-from actlens.reduce.aligned import JOINT, PROCRUSTES, Fit, Placed, apart, begin, finish, jittered
+from actlens.reduce.aligning.aligned import JOINT, PROCRUSTES, Fit, Placed, apart, begin, finish, jittered
+from actlens.reduce.aligning.frames import Frame, Frames
+from actlens.reduce.aligning.picked import Picked
+from actlens.reduce.aligning.procrustes import motion
 from actlens.reduce.embedding import Embedding
-from actlens.reduce.frames import Frame, Frames
-from actlens.reduce.picked import Picked
-from actlens.reduce.procrustes import motion
 from actlens.reduce.progress import shown
 from actlens.reduce.source import Framed, is_layer, rows_of
 

@@ -18,11 +18,22 @@ import numpy.typing as npt
 
 from actlens.errors import AlignmentError
 from actlens.reduce import neighbors
-from actlens.reduce.aligned import JOINT, NONE, PROCRUSTES, Fit, Placed, apart, begin, finish, jittered, joint
+from actlens.reduce.aligning.aligned import (
+    JOINT,
+    NONE,
+    PROCRUSTES,
+    Fit,
+    Placed,
+    apart,
+    begin,
+    finish,
+    jittered,
+    joint,
+)
+from actlens.reduce.aligning.frames import Frames
+from actlens.reduce.aligning.procrustes import motion, similarity
 from actlens.reduce.embedding import Embedding
-from actlens.reduce.frames import Frames
 from actlens.reduce.optional import need
-from actlens.reduce.procrustes import motion, similarity
 from actlens.reduce.progress import shown
 from actlens.reduce.source import Framed, rows_of
 

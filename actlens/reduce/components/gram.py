@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from actlens.errors import ReduceError
-from actlens.reduce import eigen
-from actlens.reduce.axes import LARGEST, Axes, Solution
+from actlens.reduce.components import eigen
+from actlens.reduce.components.axes import LARGEST, Axes, Solution
 from actlens.reduce.source import Rows
 from actlens.streaming.fold import each, workers_of
 from actlens.streaming.part import Part
