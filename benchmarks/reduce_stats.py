@@ -52,7 +52,7 @@ def _stats(**options: Any) -> Callable[[Any], None]:
     def run(recording: Any) -> None:
         import actlens
 
-        actlens.stats(recording, **options)
+        actlens.stats(recording, **options, cache=False)
 
     return run
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from cli_run import CommandLine
 
+from actlens.errors import DerivedWarning
 from actlens.recorder import Recorder
 
 
@@ -61,3 +62,20 @@ def test_what_is_refused(cli, two_steps):
     assert "labels='klass': there is no such column" in cli.refused("stats", path, "--labels", "klass")
     assert "unit='channel': layer 'conv' has no such axis" in cli.refused("stats", path, "--unit", "channel")
     assert "it does not exist" in cli.refused("stats", path / "no")
+
+
+def test_a_second_time_it_is_read(cli, two_steps):
+    path = two_steps[0]
+    plain = cli("stats", path, "--by", "step", "--no-cache").out
+    assert not (path / "derived").exists()
+    assert cli("stats", path, "--by", "step").out == plain
+    (file,) = (path / "derived").iterdir()
+    before = file.stat().st_mtime_ns
+    assert cli("stats", path, "--by", "step").out == plain
+    assert [each.stat().st_mtime_ns for each in (path / "derived").iterdir()] == [before]
+    listed = cli("info", path).out
+    assert "stats" in listed
+    assert "by=step" in listed
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.warns(DerivedWarning, match="cannot be used: "):
+        assert cli("stats", path, "--by", "step").out == plain

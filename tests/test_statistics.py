@@ -368,9 +368,9 @@ def many_blocks(monkeypatch):
 @pytest.mark.parametrize("workers", [1, 2, 3, 5])
 def test_threads_give_the_same(two_steps, many_blocks, workers):
     run = actlens.open(two_steps[0])
-    alone = actlens.stats(run, by="step", correlation=True)
+    alone = actlens.stats(run, by="step", correlation=True, cache=False)
     with ThreadPoolExecutor(workers) as pool:
-        shared = actlens.stats(run, by="step", correlation=True, executor=pool)
+        shared = actlens.stats(run, by="step", correlation=True, executor=pool, cache=False)
     for name in run:
         _same(shared[name], alone[name])
         _same(shared.groups[1][name], alone.groups[1][name])
@@ -392,9 +392,9 @@ def test_the_same_parts_of_wide_layers_however_they_are_shared_out(rng, monkeypa
 @pytest.mark.slow
 def test_processes_give_the_same(two_steps, many_blocks):
     run = actlens.open(two_steps[0])
-    alone = actlens.stats(run, labels="label")
+    alone = actlens.stats(run, labels="label", cache=False)
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
-        shared = actlens.stats(run, labels="label", executor=pool)
+        shared = actlens.stats(run, labels="label", executor=pool, cache=False)
     for name in run:
         _same(shared[name], alone[name])
         np.testing.assert_allclose(shared[name].class_means, alone[name].class_means, rtol=1e-12)
@@ -405,11 +405,11 @@ def test_processes_give_the_same(two_steps, many_blocks):
 def test_dask_gives_the_same(two_steps, many_blocks):
     distributed = pytest.importorskip("distributed")
     run = actlens.open(two_steps[0])
-    alone = actlens.stats(run)
+    alone = actlens.stats(run, cache=False)
     with distributed.Client(
         processes=False, n_workers=2, threads_per_worker=1, dashboard_address=":0"
     ) as client:
-        shared = actlens.stats(run, executor=client.get_executor(pure=False))
+        shared = actlens.stats(run, executor=client.get_executor(pure=False), cache=False)
     for name in run:
         _same(shared[name], alone[name])
 

@@ -28,13 +28,16 @@ def stats(
         ),
     ] = None,
     where: Where = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Compute, even if it lies with the recording; keep nothing.")
+    ] = False,
 ) -> None:
     """Show statistics of all layers. And what looks broken: NaN, dead units, saturation, lost dimensions."""
     from actlens.cli.selecting import recording
     from actlens.statistics.measuring import stats as measured
 
     selected = recording(run, where)
-    found = measured(selected, layers or None, by=by, labels=labels, unit=unit)
+    found = measured(selected, layers or None, by=by, labels=labels, unit=unit, cache=not no_cache)
     steps = selected.columns.get("step", ())
     if by is None and len(set(steps)) > 1:
         typer.echo(f"note: rows of {len(set(steps))} steps together; --by step takes them apart", err=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from actlens.errors._base import InputError, listed
+from actlens.errors._base import InputError, brief, listed
 
 
 class StatisticsError(InputError):
@@ -170,3 +170,42 @@ class StatisticsError(InputError):
     def quantiles(cls, given: object) -> StatisticsError:
         """A share outside of 0 to 1."""
         return cls(f"quantiles are asked for by shares from 0 to 1; got {given!r}.")
+
+    @classmethod
+    def not_saved(cls, path: object, why: object) -> StatisticsError:
+        """A file that Stats.save did not write, or that is damaged."""
+        return cls(f"{path} is not saved statistics: {brief(why)}")
+
+    @classmethod
+    def newer_stats(cls, path: object, found: int, known: int) -> StatisticsError:
+        """Saved by a later actlens."""
+        return cls(
+            f"{path} has statistics of format {found}; this actlens reads {known}. Upgrade: pip install -U actlens"
+        )
+
+    @classmethod
+    def not_a_path(cls, verb: str, given: object) -> StatisticsError:
+        """None, a number, an empty text where a path belongs."""
+        shown = repr(given) if isinstance(given, (str, bytes)) else type(given).__name__
+        return cls(f"Stats.{verb} takes the path of a file, a str or pathlib.Path; got {shown}.")
+
+    @classmethod
+    def cannot_write(cls, path: object, why: str) -> StatisticsError:
+        """A path where no file can be made; the caller's path, not that of the file aside."""
+        return cls(f"the statistics cannot be saved to {str(path)!r}: {why}.")
+
+    @classmethod
+    def odd_ids(cls, dtype: object) -> StatisticsError:
+        """Ids that are objects, which no file holds."""
+        return cls(
+            f"the statistics name samples by ids of dtype {dtype}; integers, floats up to 64 bits, booleans and text "
+            "can be saved. Give the layer such ids."
+        )
+
+    @classmethod
+    def odd_group(cls, value: object) -> StatisticsError:
+        """A value of `by=` that numpy gives as an object of its own."""
+        return cls(
+            f"the statistics have a group {brief(repr(value))} of type {type(value).__name__}; bool, int, float and str "
+            "can be saved. Convert by= first."
+        )

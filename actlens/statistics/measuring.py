@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from actlens.errors import StatisticsError
 from actlens.selection import Layers
+from actlens.statistics.kept import kept
 from actlens.statistics.layer_stats import LayerStats
 from actlens.statistics.layers import Source, sources
 from actlens.statistics.result import Stats
@@ -48,6 +49,7 @@ def stats(  # noqa: PLR0913 - what may be asked for in one pass
     tolerance: float = TOLERANCE,
     every: int | None = None,
     executor: Executor | None = None,
+    cache: bool = True,
 ) -> Stats:
     """Compute statistics of every unit of every layer; each layer is read once, in bounded memory.
 
@@ -75,6 +77,8 @@ def stats(  # noqa: PLR0913 - what may be asked for in one pass
         every: one value in so many is counted in the histogram; left out, all up to 4 million values of a
             layer, and one in up to 16 of more.
         executor: of concurrent.futures, or Dask's; the figures do not depend on it.
+        cache: read what was computed before of the same values, which lies with the recording, and keep what
+            is computed; False does neither. Of arrays, and where `layers` is a function, nothing is kept.
 
     Raises:
         StatisticsError: nothing to read, no real numbers, no such column or axis.
@@ -86,9 +90,18 @@ def stats(  # noqa: PLR0913 - what may be asked for in one pass
     ranges = _checked(top, bounds, tolerance, every)
     workers_of(executor)  # says at once what is no executor
     asked = _Asked(by, labels, unit, top, correlation, ranges, tolerance, every)
-    found = [(source, _prepared(source, asked)) for source in sources(run, layers)]  # all errors come first
-    measured = {source.name: _measured(source, task, executor) for source, task in found}
-    return Stats._of(measured)
+    found = sources(run, layers)
+    return kept(
+        found,
+        lambda: _computed(found, asked, executor),
+        parameters=asked.parameters(),
+        cache=cache and not callable(layers),
+    )
+
+
+def _computed(found: list[Source], asked: _Asked, executor: Executor | None) -> Stats:
+    tasks = [(source, _prepared(source, asked)) for source in found]  # all errors come first
+    return Stats._of({source.name: _measured(source, task, executor) for source, task in tasks})
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
@@ -101,6 +114,19 @@ class _Asked:
     ranges: tuple[Range, ...]
     tolerance: float
     every: int | None
+
+    def parameters(self) -> dict[str, Any]:
+        """Name all that the figures depend on."""
+        return {
+            "by": self.by,
+            "labels": self.labels,
+            "unit": self.unit,
+            "top": self.top,
+            "correlation": bool(self.correlation),
+            "bounds": self.ranges,
+            "tolerance": float(self.tolerance),
+            "every": self.every,
+        }
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)

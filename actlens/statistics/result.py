@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -126,6 +127,34 @@ class Stats(Mapping[str, LayerStats]):
         for value, group in other._groups.items():
             groups[value] = groups[value].merge(group) if value in groups else group
         return Stats(layers, {value: groups[value] for value in sorted(groups)})
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one safetensors file; it can be loaded, and merged with others, in another program.
+
+        Raises:
+            StatisticsError: no file can be made there; ids that are objects. Nothing was written.
+            OSError: the disk is full or broken; an older file is as it was.
+
+        >>> import tempfile
+        >>> path = tempfile.mkdtemp() + "/fc.safetensors"
+        >>> actlens.stats(run, by="label").save(path)
+        >>> actlens.Stats.load(path).groups[3]["fc1"].rows
+        12
+        """
+        from actlens.statistics.stats_file import save
+
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Stats:
+        """Read what `save` wrote: the same numbers, to the bit. Nothing in the file is run.
+
+        Raises:
+            StatisticsError: no such file, another one, a damaged one, or one of a later version.
+        """
+        from actlens.statistics.stats_file import load
+
+        return load(path)
 
     def __str__(self) -> str:
         return f"{self.table()}\n\n{self.summary()}"

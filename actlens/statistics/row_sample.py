@@ -15,7 +15,7 @@ Array = npt.NDArray[Any]
 
 _ROWS = 2048  # of a sample, or up to twice as many
 _LEAST = 64  # rows; of fewer, nothing is estimated
-_BYTES = 64 << 20
+_BYTES = 16 << 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ Array = npt.NDArray[Any]
 
 _SHIFT_ROWS = 32  # of a block, to estimate its mean from
 _PRODUCT_ROWS = 2048  # that are multiplied at once
-_KEPT_BAD = 12  # rows with NaN or inf that are named
+KEPT_BAD = 12  # rows with NaN or inf that are named
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
@@ -154,7 +154,7 @@ class LayerState:
         clean = bool(finite.all())
         if not clean:
             self.bad_rows += int((~finite).sum())
-            self.bad = np.append(self.bad, numbers[~finite])[:_KEPT_BAD]
+            self.bad = np.append(self.bad, numbers[~finite])[:KEPT_BAD]
         for some in _one_in(plan.every, rows, numbers):
             self.histogram.add(some if clean else some[np.isfinite(some)], plan.every)
         if not self._direct:
@@ -203,7 +203,7 @@ class LayerState:
 
     def _first_bad(self, other: LayerState, *, follows: bool) -> Array:
         both = np.append(self.bad, other.bad)
-        return (both if follows else np.sort(both))[:_KEPT_BAD]
+        return (both if follows else np.sort(both))[:KEPT_BAD]
 
 
 def _one_in(every: int, rows: Array, numbers: Array) -> Iterator[Array]:
