@@ -138,7 +138,7 @@ class Stats(Mapping[str, LayerStats]):
         >>> import tempfile
         >>> path = tempfile.mkdtemp() + "/fc.safetensors"
         >>> actlens.stats(run, by="label").save(path)
-        >>> actlens.Stats.load(path).groups[3]["fc1"].rows
+        >>> actlens.statistics.Stats.load(path).groups[3]["fc1"].rows
         12
         """
         from actlens.statistics.stats_file import save
