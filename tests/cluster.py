@@ -33,6 +33,16 @@ def dask_client(workers: int = 2, threads: int = 1, **options: Any) -> Iterator[
         yield client
 
 
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGINT interrupt, also in a program that was started in the background and ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def in_a_worker() -> bool:
     return multiprocessing.parent_process() is not None
 

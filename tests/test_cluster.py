@@ -372,7 +372,7 @@ def test_an_interrupted_pass_leaves_no_tasks_behind(client, tmp_path):
     task = cluster.Waiting(cluster.total, tmp_path)
     with ThreadPoolExecutor(1) as beside:
         done = beside.submit(interrupt)
-        with pytest.raises(KeyboardInterrupt):
+        with cluster.interruptible(), pytest.raises(KeyboardInterrupt):
             list(each(task, parts, executor=client.get_executor(pure=False)))
         done.result()
     end = time.monotonic() + 30

@@ -9,8 +9,9 @@ import pytest
 from fake_layer import FakeLayer
 from test_reduce_tsne import clusters
 
+import actlens
 from actlens import reduce
-from actlens.errors import ReduceError
+from actlens.errors import NeighborError, ReduceError
 from actlens.reduce import Quality, knn
 from actlens.reduce.quality import Measures
 
@@ -237,3 +238,53 @@ def test_layers_that_cannot_be_compared():
     collapsed = by_hand(np.zeros((200, 2)), x).quality(x)
     assert collapsed.measures.distance_correlation == 0
     assert collapsed.warning
+
+
+class TestOtherRows:
+    """Ids that agree by accident are not a reason to compare rows."""
+
+    def layers(self):
+        x = np.random.default_rng(0).standard_normal((120, 8))
+        of = lambda a, **about: FakeLayer.of(a, ids=np.arange(120), **about)  # noqa: E731
+        return x, of
+
+    def test_another_array(self):
+        x, _ = self.layers()
+        z = reduce.pca(x[20:80])
+        assert z.quality(x[20:80], k=5).measures == z.quality(k=5).measures
+        with pytest.raises(NeighborError, match="the array has 120 rows and the embedding 60; .*no ids"):
+            z.quality(x, k=5)
+        with pytest.raises(ReduceError, match="fitted on 8 features; the new rows have 5"):
+            z.quality(x[20:80, :5], k=5)
+
+    def test_another_layer_or_step(self):
+        x, of = self.layers()
+        z = reduce.pca(of(x, name="fc1", columns={"step": np.zeros(120, int)}))
+        with pytest.raises(NeighborError, match=r"of layer 'fc1', and the layer is 'fc2'. Pass run\['fc1'\]"):
+            z.quality(of(x, name="fc2"), k=5)
+        with pytest.raises(NeighborError, match="differ in column 'step', so they are other rows"):
+            z.quality(of(x, name="fc1", columns={"step": np.ones(120, int)}), k=5)
+        order = np.random.default_rng(1).permutation(120)
+        shuffled = FakeLayer.of(x[order], ids=order, name="fc1", columns={"step": np.zeros(120, int)})
+        assert z.quality(shuffled, k=5).measures == z.quality(k=5).measures
+
+    @pytest.mark.parametrize("far", [1e8, 1e10])
+    def test_a_far_origin(self, far):
+        x, _ = self.layers()
+        x = np.round(x * 64) / 64
+        near, there = reduce.pca(x).quality(k=5).measures, reduce.pca(x + far).quality(k=5).measures
+        assert there.trustworthiness == pytest.approx(near.trustworthiness, abs=1e-3)
+        assert there.distance_correlation == pytest.approx(near.distance_correlation, abs=1e-3)
+
+
+def test_a_kept_result_without_its_bad_rows_has_all_that_the_first_had(tmp_path):
+    x = np.random.default_rng(0).standard_normal((90, 6)).astype("f4")
+    x[[4, 50], 2] = np.nan
+    with actlens.Recorder(tmp_path / "run") as rec:
+        rec.write({"l": x})
+    layer = actlens.open(tmp_path / "run")["l"]
+    first, again = (reduce.pca(layer, nan="drop") for _ in range(2))
+    assert again.parameters["dropped"] == 2
+    assert again.quality(k=5).measures == first.quality(k=5).measures == first.quality(layer, k=5).measures
+    loaded = dataclasses.replace(again, rows=None)
+    assert loaded.quality(layer, k=5).measures == first.quality(k=5).measures

@@ -266,7 +266,9 @@ class TestPrepare:
     def test_a_dead_layer_has_no_neighbours(self, value, features, dtype, monkeypatch):
         for small in (0, 1 << 22):
             monkeypatch.setattr(source, "_SMALL", small)
-            with pytest.raises(ReduceError, match="the 80 rows of the array are all equal, so there are no"):
+            with pytest.raises(
+                ReduceError, match="the 80 rows of the array are all equal, so there is nothing"
+            ):
                 reduce.tsne(np.full((80, features), value, dtype), perplexity=10)
 
     def test_the_start(self):

@@ -104,7 +104,7 @@ def test_an_interrupt_takes_back_what_has_not_begun(tmp_path):
     parts = parts_of(ArrayReader(np.zeros((6, 1))), 6, rows=1, pieces=6)
     with ThreadPoolExecutor(1) as executor, ThreadPoolExecutor(1) as beside:
         done = beside.submit(interrupt)
-        with pytest.raises(KeyboardInterrupt):
+        with cluster.interruptible(), pytest.raises(KeyboardInterrupt):
             list(each(cluster.Waiting(cluster.total, tmp_path), parts, executor=executor))
         done.result()
         (tmp_path / "go").touch()

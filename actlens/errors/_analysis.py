@@ -123,9 +123,14 @@ class ReduceError(InputError):
     def not_finite(cls, feature: str, name: str, count: int, ids: Iterable[object]) -> ReduceError:
         """Rows that hold NaN or inf; `count` is how many in the part that was read."""
         found = "1 row" if count == 1 else f"{count} rows"
+        out = (
+            "with run.take(good), good a mask of rows"
+            if feature.startswith("Embedding")
+            else "with nan='drop'"
+        )
         return cls(
             f"{of_layer(name)} has NaN or inf in {found} (ids: {listed(ids)}). {feature} takes finite numbers: leave those "
-            "rows out with nan='drop', or find out why the layer gives them (float16 overflows at 65504)."
+            f"rows out {out}, or find out why the layer gives them (float16 overflows at 65504; the mean of no tokens is NaN)."
         )
 
     @classmethod

@@ -42,6 +42,30 @@ class NeighborError(ReduceError):
         )
 
     @classmethod
+    def other_array(cls, given: int, samples: int) -> NeighborError:
+        """An array has no ids: its rows are told apart by their positions."""
+        return cls(
+            f"Embedding.quality: the array has {given:,} rows and the embedding {samples:,}; the rows of an array have no ids "
+            "to be joined by. Pass the array that was reduced."
+        )
+
+    @classmethod
+    def other_layer(cls, of: str, given: str) -> NeighborError:
+        """The same samples, in another layer."""
+        return cls(
+            f"Embedding.quality: the embedding is of layer {of!r}, and the layer is {given!r}. Pass run[{of!r}], viewed in "
+            "the same way."
+        )
+
+    @classmethod
+    def other_rows(cls, column: str) -> NeighborError:
+        """The same ids, and another step."""
+        return cls(
+            f"Embedding.quality: rows of the same ids differ in column {column!r}, so they are other rows. Pass the rows that "
+            "the embedding was made of, e.g. run.sel(step=…)['fc1']."
+        )
+
+    @classmethod
     def ids_repeat(cls, whose: str) -> NeighborError:
         """Ids that do not say which row is meant: several steps together."""
         return cls(

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from actlens.derived import Kind, remembered
 from actlens.reduce.embedding import Embedding
 from actlens.reduce.embedding_file import FORMAT, KIND, packed, unpacked
@@ -40,9 +42,13 @@ def kept(
         repeatable=method == "pca" or options["random_state"] is not None,
         cache=cache,
     )
-    if found.rows is not None or found.alignment is not None or found.parameters.get("dropped"):
+    if found.rows is not None or found.alignment is not None:
         return found
     # It was read: its activations are still there, and its model can be fitted again when new rows come.
-    return dataclasses.replace(
-        found, rows=rows_of(layer, f"reduce.{method}"), fitted=None if method == "pca" else Again(compute)
-    )
+    rows = rows_of(layer, f"reduce.{method}")
+    if found.parameters.get("dropped"):  # found again by their ids, not by reading all rows
+        there = np.flatnonzero(np.isin(rows.ids, found.ids))
+        if not np.array_equal(rows.ids[there], found.ids):  # ids that repeat
+            return found
+        rows = dataclasses.replace(rows.at(there), dropped=found.parameters["dropped"])
+    return dataclasses.replace(found, rows=rows, fitted=None if method == "pca" else Again(compute))

@@ -123,6 +123,11 @@ def _pca(
     executor: Executor | None,
     **_: object,
 ) -> Embedding:
+    from actlens.reduce.neighbors import seed_of  # which imports this room
+
+    seed_of(_FEATURE, random_state)
+    if not isinstance(whiten, (bool, np.bool_)):
+        raise ReduceError.parameter(_FEATURE, "whiten", whiten, "True or False")
     rows = rows_of(layer, _FEATURE, nan=nan)
     if len(rows.ids) < 2:
         raise ReduceError.too_few_samples(_FEATURE, len(rows.ids), 2)
@@ -168,7 +173,10 @@ def transform(fitted: Embedding, layer: LayerLike) -> Embedding:
 def inverse(fitted: Embedding, points: npt.ArrayLike) -> Array:
     """Map points back to activations: `Embedding.inverse`."""
     axes = _axes_of(fitted, "inverse")
-    given = np.asarray(points, dtype=np.float64)
+    try:
+        given = np.asarray(points, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ReduceError.not_an_array("Embedding.inverse", points, error) from error
     if given.ndim != 2 or given.shape[1] != len(axes.components):
         raise ReduceError.wrong_points("points", given.shape, f"(samples, {len(axes.components)})")
     return np.asarray((given * axes.scale) @ axes.components + axes.mean)

@@ -14,7 +14,7 @@ from actlens.reduce.components.axes import project
 from actlens.reduce.embedding import Embedding
 from actlens.reduce.optional import need
 from actlens.reduce.pca import fit_axes
-from actlens.reduce.source import LayerLike, Rows, rows_of
+from actlens.reduce.source import LayerLike, Rows, is_layer, rows_of
 
 Array = npt.NDArray[Any]
 
@@ -204,7 +204,10 @@ def _trust(truth: Array, picture: Array, k: int) -> float:
 def _distances(x: Array, metric: str) -> Array:
     """Give float64 distances (rows, rows), inf on the diagonal: no row is its own neighbour."""
     pairwise = need("sklearn.metrics", feature=_FEATURE, package="scikit-learn", extra="look")
-    found = np.array(pairwise.pairwise_distances(x.astype(np.float64), metric=metric))
+    wide = x.astype(np.float64)
+    if metric == "euclidean":  # it multiplies rows: a far origin would take their figures
+        wide -= wide.mean(axis=0)
+    found = np.array(pairwise.pairwise_distances(wide, metric=metric))
     np.fill_diagonal(found, np.inf)
     return found
 
@@ -220,14 +223,20 @@ def _spearman(stats: Any, a: Array, b: Array) -> float:
 
 
 def _joined(embedding: Embedding, layer: LayerLike | None) -> Rows:
-    """Give the layer's rows in the order of the points, by id."""
+    """Give the layer's rows in the order of the points, by id; an array has positions and no ids.
+
+    Raises NeighborError where ids are the same by accident: of another layer, another step, another array.
+    """
     if layer is None and embedding.rows is None:
         raise NeighborError.needs_layer()
     rows = embedding.rows if layer is None else rows_of(layer, _FEATURE)
     assert rows is not None  # noqa: S101  said above
     rows = dataclasses.replace(rows, feature=_FEATURE)
     wanted = embedding.ids
+    if layer is not None:
+        _check_same(embedding, rows, named=is_layer(layer))
     if len(wanted) == len(rows.ids) and np.array_equal(wanted, rows.ids):
+        _check_columns(embedding, rows)
         return rows
     place = {key: at for at, key in enumerate(rows.ids.tolist())}
     keys = wanted.tolist()
@@ -237,5 +246,31 @@ def _joined(embedding: Embedding, layer: LayerLike | None) -> Rows:
     for whose, ids in (("the layer", rows.ids), ("the embedding", wanted)):
         if len({*ids.tolist()}) < len(ids):
             raise NeighborError.ids_repeat(whose)
-    picked = rows.load()[[place[key] for key in keys]]
-    return dataclasses.replace(rows_of(picked, _FEATURE), name=rows.name, ids=wanted)
+    positions = np.array([place[key] for key in keys])
+    order = np.argsort(positions)
+    some = rows.at(positions[order])
+    back = np.argsort(order)
+    picked = rows_of(some.load()[back], _FEATURE)
+    columns = {name: column[back] for name, column in some.columns.items()}
+    joined = dataclasses.replace(picked, name=rows.name, ids=wanted, columns=columns)
+    _check_columns(embedding, joined)
+    return joined
+
+
+def _check_same(embedding: Embedding, rows: Rows, *, named: bool) -> None:
+    if not named and len(rows.ids) != len(embedding.ids):
+        raise NeighborError.other_array(len(rows.ids), len(embedding.ids))
+    if embedding.layer and rows.name and embedding.layer != rows.name:
+        raise NeighborError.other_layer(embedding.layer, rows.name)
+    known = embedding.components if embedding.components is not None else None
+    features = known.shape[1] if known is not None else embedding.rows and embedding.rows.shape[1]
+    if features and features != rows.shape[1]:
+        raise ReduceError.other_features(features, rows.shape[1])
+
+
+def _check_columns(embedding: Embedding, rows: Rows) -> None:
+    """The same ids with another step, or another label, are other rows."""
+    for name, values in embedding.columns.items():
+        theirs = rows.columns.get(name)
+        if theirs is not None and not np.array_equal(values, theirs, equal_nan=values.dtype.kind == "f"):
+            raise NeighborError.other_rows(name)

@@ -147,13 +147,16 @@ class Rows:
         kept = np.delete(np.arange(self.shape[0]), bad)
         if not len(kept):
             raise ReduceError.none_finite(self.feature, self.name, len(bad))
+        return dataclasses.replace(self.at(kept), dropped=len(bad))
+
+    def at(self, positions: npt.NDArray[np.int64]) -> Rows:
+        """Give some of the rows, at rising positions."""
         return dataclasses.replace(
             self,
-            shape=(len(kept), self.shape[1]),
-            ids=self.ids[kept],
-            columns={name: column[kept] for name, column in self.columns.items()},
-            reader=KeptRows(self.reader, kept),
-            dropped=len(bad),
+            shape=(len(positions), self.shape[1]),
+            ids=self.ids[positions],
+            columns={name: column[positions] for name, column in self.columns.items()},
+            reader=KeptRows(self.reader, positions),
         )
 
 
