@@ -188,7 +188,7 @@ class RaggedArray:
 
     def __repr__(self) -> str:
         features = "".join(f"×{size}" for size in self._spec.shape)
-        low, high = int(self.lengths.min(initial=0)), int(self.lengths.max(initial=0))
+        low, high = (int(self.lengths.min()), int(self.lengths.max())) if len(self) else (0, 0)
         return (
             f"<RaggedArray {printable(self.name)}: {len(self)}×({low} to {high}){features} {self.dtype.name} "
             f"({', '.join(map(printable, self.axes))})>"

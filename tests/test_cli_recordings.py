@@ -41,7 +41,7 @@ def test_info_of_results(cli, run, out):
     cli("reduce", run, "fc", "--method", "pca", "--out", out, "--n-components", 3)
     (file,) = (run / "derived").iterdir()
     (line,) = [line for line in cli("info", run).out.splitlines() if line.startswith("embedding")]
-    assert "fc     method=pca, n_components=3, whiten=False" in line
+    assert "fc     method=pca, n_components=3, random_state=0, whiten=False" in line
     assert line.endswith("current")
     file.write_bytes(file.read_bytes()[:-1])
     (line,) = [line for line in cli("info", run).out.splitlines() if line.startswith("embedding")]

@@ -552,7 +552,7 @@ class TestTransformOfAnEstimator:
             ReduceError, match=r"by FirstColumns has no transform\(\): its estimator has no method"
         ):
             z.transform(x)
-        with pytest.raises(ReduceError, match=r"has no inverse\(\): only reduce.pca"):
+        with pytest.raises(ReduceError, match=r"has no inverse\(\): only the axes of a reduce.pca"):
             z.inverse(z.points)
         z.save(tmp_path / "z")
         back = Embedding.load(tmp_path / "z")
@@ -616,3 +616,14 @@ class TestImports:
             optional.need("broken_two_", feature="f", package="p", extra="x")
         assert optional.has("numpy")
         assert not optional.has("no_such_package_")
+
+
+def test_an_estimator_that_fails_says_on_what():
+    class Fails:
+        def fit_transform(self, x):
+            raise ArithmeticError("negative values\nand more")
+
+    with pytest.raises(
+        ReduceError, match=r"reduce.fit: Fails failed on 5 samples × 3 features: negative values$"
+    ):
+        reduce.fit(Fails(), np.eye(5, 3))

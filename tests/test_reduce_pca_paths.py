@@ -261,3 +261,12 @@ def test_what_is_no_executor():
         workers_of(Client())
     with pytest.raises(WorkerError, match=r"executor= takes None or an executor with submit\(\).*got int.$"):
         pca(np.eye(4), executor=4)
+
+
+def test_float64_states_its_rounding_too():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((500, 12)) * 10.0 ** -np.arange(12)[::-1].clip(max=5)
+    z = pca(x, n_components=12)
+    assert z.solution.precision == "float64"
+    assert 1e-8 < z.solution.variance_error < 1e-4
+    assert np.abs(z.explained_variance / float64(x, 1)[0] - 1).max() < z.solution.variance_error

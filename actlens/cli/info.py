@@ -102,7 +102,7 @@ def _headline(run: Recording) -> str:
     about = run.info
     shards = _counted(about["shards"], "shard")
     end = "sealed" if about["sealed"] else "not sealed: still being written, or its writer was stopped"
-    rows = f"{run.rows:,} rows × {len(run)} layers"
+    rows = f"{run.rows:,} rows × {_counted(len(run), 'layer')}"
     return f"{printable(run.path)}: {rows}, {bytes_text(about['bytes'])} in {shards}, {end}"
 
 

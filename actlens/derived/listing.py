@@ -16,6 +16,7 @@ from actlens.errors import CorruptBundle, ReadFailed, UnsupportedFormat, seen_in
 from actlens.format.bundle import check_bundle, read_head
 from actlens.format.place import DERIVED, RESULT
 
+_TELLING = ("method", "n_components", "by", "align", "labels", "random_state")
 _SHORT = 60
 _KIND = re.compile(r"(.*)-[0-9a-f]{32}\.safetensors")
 
@@ -55,7 +56,10 @@ class Derived:
     @property
     def summary(self) -> str:
         """The parameters in one short line."""
-        said = ", ".join(f"{name}={value}" for name, value in self.parameters.items() if value is not None)
+        # What is mostly given comes first: the line is cut, and defaults tell results apart last.
+        given = sorted(self.parameters, key=lambda name: name not in _TELLING)
+        known = {name: self.parameters[name] for name in given if self.parameters[name] is not None}
+        said = ", ".join(f"{name}={value}" for name, value in known.items())
         return said if len(said) <= _SHORT else f"{said[: _SHORT - 1]}…"
 
 

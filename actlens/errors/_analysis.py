@@ -232,8 +232,8 @@ class ReduceError(InputError):
     def not_linear(cls, method: str, verb: str) -> ReduceError:
         """Give transform or inverse of something other than a PCA."""
         return cls(
-            f"an embedding by {method} has no {verb}(): only reduce.pca maps new rows into the same axes. "
-            "Fit all the rows that you want to see together."
+            f"an embedding by {method} has no {verb}(): only the axes of a reduce.pca, fitted once for all rows, lead back "
+            "from points to activations."
         )
 
     @classmethod
@@ -262,6 +262,12 @@ class ReduceError(InputError):
         return cls(
             f"reduce.fit takes an object with fit_transform(x), as scikit-learn's are; got {kind}.{hint}"
         )
+
+    @classmethod
+    def estimator_failed(cls, name: str, samples: int, features: int, why: object) -> ReduceError:
+        """What an estimator of another library raised on the rows."""
+        first = (str(why).strip().splitlines() or [type(why).__name__])[0]
+        return cls(f"reduce.fit: {name} failed on {samples} samples × {features} features: {first}")
 
     @classmethod
     def not_an_embedding(cls, path: object, why: object) -> ReduceError:

@@ -121,8 +121,8 @@ class LocalPlace:
                 names = sorted(entry.name for entry in entries)
         except FileNotFoundError:
             return []
-        except NotADirectoryError:
-            return ["a file"]
+        except NotADirectoryError:  # it is a file, or a folder above it is one, which `join` will say
+            return ["a file"] if self.folder.exists() else []
         known = {SHARDS, DERIVED} if self._holds_results() else {SHARDS}
         return [name for name in names if name not in known and not name.startswith(TEMPORARY)]
 

@@ -28,7 +28,11 @@ def fit(estimator: Any, layer: LayerLike, *, nan: str = "raise") -> Embedding:
     if isinstance(estimator, type) or not callable(getattr(estimator, "fit_transform", None)):
         raise ReduceError.not_an_estimator(estimator)
     rows = rows_of(layer, "reduce.fit", nan=nan)
-    points = np.asarray(estimator.fit_transform(rows.load()))
+    x = rows.load()
+    try:
+        points = np.asarray(estimator.fit_transform(x))
+    except Exception as error:  # its library's own words, after ours
+        raise ReduceError.estimator_failed(type(estimator).__name__, *rows.shape, error) from error
     if points.ndim != 2 or len(points) != rows.shape[0]:
         expected = f"({rows.shape[0]}, n_components)"
         raise ReduceError.wrong_points(f"the result of {type(estimator).__name__}", points.shape, expected)

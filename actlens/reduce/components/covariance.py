@@ -18,6 +18,7 @@ Array = npt.NDArray[Any]
 
 _VARIANCE_ERROR = 1e-5  # relative; beyond either, the products are computed again in float64
 _ANGLE_ERROR = 1e-3
+_ROUNDING = 8 * float(np.finfo(np.float64).eps)
 _SEPARATED = 0.05  # of a component's variance, to its neighbours'
 _PLACES, _ROWS = 16, 64  # where the mean is first estimated, and from how many rows at each
 
@@ -81,8 +82,11 @@ def _solved(rows: Rows, sums: Moments, wanted: int | float, passes: int = 1) -> 
         raise ReduceError.too_large(rows.feature, rows.name)
     values, vectors, following = eigen.wanted(covariance, wanted, total)
     moved, turned = sums.error(vectors)
+    # The sums and the decomposition are of float64, whose rounding is seen beside a much larger variance.
+    rounding = _ROUNDING * float(values.max(initial=0.0))
+    moved, turned = np.maximum(moved, rounding), np.maximum(turned, rounding)
     with np.errstate(divide="ignore", invalid="ignore"):
-        off = np.where(moved > 0, moved / values, 0.0)
+        off = np.where(values > 0, np.minimum(moved / values, 1.0), 0.0)
         gaps = separation(values, following)
         angles = np.where((turned > 0) & (gaps >= _SEPARATED * values), turned / gaps, 0.0)
     solution = Solution(
@@ -93,7 +97,8 @@ def _solved(rows: Rows, sums: Moments, wanted: int | float, passes: int = 1) -> 
         angle_error=float(angles.max(initial=0.0)),
         why=_why(rows, passes),
     )
-    if not (solution.variance_error <= _VARIANCE_ERROR and solution.angle_error <= _ANGLE_ERROR):
+    known = solution.variance_error <= _VARIANCE_ERROR and solution.angle_error <= _ANGLE_ERROR
+    if sums.missed is not None and not known:
         return None
     ratio = values / total if total > 0 else np.zeros_like(values)
     components = eigen.with_fixed_signs(vectors.T)
