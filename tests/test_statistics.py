@@ -607,3 +607,96 @@ def test_a_layer_that_gives_other_rows_than_it_announces(rng):
     layer = FakeLayer(lambda first, last: np.zeros((min(last, 15) - first, 2), "f4"), (20, 2))
     with pytest.raises(StatisticsError, match="layer 'x' announces 20 rows and gave 15 when read"):
         actlens.stats({"x": layer})
+
+
+def test_groups_of_unlike_columns_are_not_merged(rng, tmp_path):
+    x = rng.normal(size=(20, 3))
+    of = {
+        None: actlens.stats({"x": x}),
+        "int": actlens.stats({"x": x}, by=[1, 2] * 10),
+        "text": actlens.stats({"x": x}, by=["1", "2"] * 10),
+        "bool": actlens.stats({"x": x}, by=[True, False] * 10),
+    }
+    of["text"].save(tmp_path / "s")
+    of["text"] = actlens.statistics.Stats.load(tmp_path / "s")
+    for one, other, says in [
+        ("int", "text", "other groups: by=an array, of numbers; and by=an array, of text"),
+        ("int", "bool", "of numbers; and by=an array, of booleans"),
+        ("int", None, "of numbers; and no by="),
+    ]:
+        with pytest.raises(StatisticsError, match=says):
+            of[one].merge(of[other])
+        with pytest.raises(StatisticsError, match="other groups"):
+            of[other].merge(of[one])
+    with pytest.raises(StatisticsError, match="other classes: labels=an array, of numbers; and .* of text"):
+        actlens.stats({"x": x}, labels=[1, 2] * 10).merge(actlens.stats({"x": x}, labels=["1", "2"] * 10))
+
+
+def test_columns_of_other_names_are_not_merged(rng, tmp_path):
+    layer = FakeLayer.of(rng.normal(size=(20, 3)), columns={"a": np.arange(20) % 2, "b": np.arange(20) % 3})
+    first, second = actlens.stats({"x": layer}, by="a"), actlens.stats({"x": layer}, by="b")
+    second.save(tmp_path / "s")
+    with pytest.raises(StatisticsError, match="by='a', of numbers; and by='b', of numbers"):
+        first.merge(actlens.statistics.Stats.load(tmp_path / "s"))
+    with pytest.raises(StatisticsError, match="labels='a', of numbers; and labels='b'"):
+        actlens.stats({"x": layer}, labels="a").merge(actlens.stats({"x": layer}, labels="b"))
+
+
+def test_long_doubles_and_integers_that_float64_does_not_hold(rng):
+    x = rng.normal(size=(50, 3)).astype(np.longdouble) * np.longdouble("1e60")
+    layer = actlens.stats({"x": x})["x"]
+    assert not layer.inf.any()
+    np.testing.assert_allclose(layer.variance, x.astype("f8").var(axis=0, ddof=1), rtol=1e-10)
+    swapped = actlens.stats({"x": x.astype(">f8")})["x"]
+    np.testing.assert_array_equal(swapped.max, x.max(axis=0).astype("f8"))
+    for dtype in ("i8", "u8"):
+        with pytest.raises(StatisticsError, match=r"holds 115292150460684\d+; .* only from -2\*\*53"):
+            actlens.stats(
+                {"x": (np.arange(40) + 2**60).astype(dtype).reshape(-1, 1)[::-1]}, correlation=dtype == "u8"
+            )
+
+
+def test_one_unit(rng):
+    layer = actlens.stats({"x": rng.normal(size=(30, 1))})["x"]
+    assert (layer.effective_rank, layer.entropy_rank, layer.correlated()) == (1.0, 1.0, [])
+
+
+@pytest.mark.parametrize("most", ["a", 1.5, -1, True])
+def test_how_many_pairs(rng, most):
+    with pytest.raises(StatisticsError, match="most must be a whole number of at least 0"):
+        actlens.stats({"x": rng.normal(size=(30, 2))})["x"].correlated(most)
+
+
+@pytest.mark.parametrize(
+    ("run", "options", "says"),
+    [
+        ({"x": np.zeros((40, 2))}, {"by": [[1], [1, 2]] * 20}, "by cannot be read as an array"),
+        ({"x": np.zeros((3, 2))}, {"unit": ["unit"]}, "unit must be None or the name of an axis"),
+        ({"x": np.zeros((3, 2))}, {"top": True}, "top must be a whole number of at least 0; got True"),
+        ({"x": np.zeros((3, 2))}, {"by": np.ma.zeros(3)}, "by is a masked array"),
+        ({"x": np.zeros((3, 2))}, {"labels": np.ma.zeros(3)}, "labels is a masked array"),
+        ({3: np.zeros((3, 2)), "3": np.zeros((3, 2))}, {}, "two layers have the name '3'"),
+    ],
+)
+def test_what_else_is_refused(run, options, says):
+    with pytest.raises(StatisticsError, match=says):
+        actlens.stats(run, **options)
+
+
+def test_whole_numbers_of_numpy():
+    assert actlens.stats({"x": np.eye(5)}, top=np.int64(3), every=np.int32(1))["x"].top_ids.shape == (5, 3)
+
+
+def test_long_doubles_beyond_float64():
+    if np.finfo(np.longdouble).max == np.finfo(np.float64).max:
+        pytest.skip("long doubles are float64 here")
+    for value in ("1e400", "1e-400"):
+        with pytest.raises(StatisticsError, match="beyond the range of float64"):
+            actlens.stats({"x": np.array([[np.longdouble(value)], [1]])})
+
+
+def test_groups_of_two_kinds(rng):
+    x = FakeLayer.of(rng.normal(size=(4, 2)), columns={"c": np.arange(4)})
+    y = FakeLayer.of(rng.normal(size=(4, 2)), columns={"c": np.array(list("abcd"))})
+    with pytest.raises(StatisticsError, match="by has values of two kinds: numbers; and text"):
+        actlens.stats({"x": x, "y": y}, by="c")

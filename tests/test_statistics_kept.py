@@ -39,6 +39,7 @@ def identical(a, b, where=""):
     """Two objects, whatever is in them: of the same types, and equal to the bit."""
     if isinstance(a, Stats):
         assert list(a) == list(b), where
+        assert a._columns == b._columns, where
         assert [(type(value), value) for value in a.groups] == [(type(value), value) for value in b.groups]
         for name in a:
             identical(a[name].name, b[name].name, where)
@@ -273,9 +274,9 @@ class TestFile:
 
     def test_a_later_format(self, tmp_path, stats):
         about, arrays = packed(stats)
-        write_bundle(tmp_path / "s", "stats", about | {"format": 2}, arrays)
+        write_bundle(tmp_path / "s", "stats", about | {"format": 3}, arrays)
         with pytest.raises(
-            StatisticsError, match=r"s has statistics of format 2; this actlens reads 1. Upgrade: pip install"
+            StatisticsError, match=r"s has statistics of format 3; this actlens reads 2. Upgrade: pip install"
         ):
             Stats.load(tmp_path / "s")
 

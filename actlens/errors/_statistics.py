@@ -40,6 +40,30 @@ class StatisticsError(InputError):
         return cls(f"layer {name!r} is a single number. Give an array whose first axis is the samples.")
 
     @classmethod
+    def same_name(cls, name: str) -> StatisticsError:
+        """Keys of a dict that are the same as text: 3 and "3"."""
+        return cls(
+            f"two layers have the name {name!r}: names are text, and one would take the place of the other. "
+            "Give each a name of its own."
+        )
+
+    @classmethod
+    def large_integers(cls, name: str, dtype: object, value: int) -> StatisticsError:
+        """Whole numbers that float64 rounds."""
+        return cls(
+            f"layer {name!r} of dtype {dtype} holds {value}; figures are computed in float64, which holds whole "
+            "numbers exactly only from -2**53 to 2**53. Subtract an offset first, or leave it out with layers=."
+        )
+
+    @classmethod
+    def beyond_float64(cls, name: str, dtype: object, size: object) -> StatisticsError:
+        """Finite long doubles that would be infinite, or 0."""
+        return cls(
+            f"layer {name!r} of dtype {dtype} holds a value of size {size}, beyond the range of float64, in which "
+            "figures are computed. Scale it first, or leave it out with layers=."
+        )
+
+    @classmethod
     def not_numeric(cls, name: str, dtype: object) -> StatisticsError:
         """Text, objects, complex numbers."""
         return cls(
@@ -106,6 +130,30 @@ class StatisticsError(InputError):
         )
 
     @classmethod
+    def column_values(cls, argument: str, why: object) -> StatisticsError:
+        """Lists of different lengths."""
+        return cls(
+            f"{argument} cannot be read as an array with one value for each sample: {brief(why)}. "
+            "Give a flat list, or the name of a column."
+        )
+
+    @classmethod
+    def masked_column(cls, argument: str) -> StatisticsError:
+        """A numpy masked array: samples without a value would have the one under the mask."""
+        return cls(
+            f"{argument} is a masked array, and stats does not read masks: leave those samples out, or give them "
+            f"a value of their own: {argument}=x.filled(-1)."
+        )
+
+    @classmethod
+    def unlike_layers(cls, argument: str, mine: object, other: object) -> StatisticsError:
+        """Columns of one name that hold text in one layer and numbers in another."""
+        return cls(
+            f"{argument} has values of two kinds: {mine}; and {other}. Their groups have no common order: "
+            "give layers whose columns are alike, one call of stats for each kind."
+        )
+
+    @classmethod
     def many_values(cls, argument: str, count: int, most: int) -> StatisticsError:
         """A column of ids as a class."""
         return cls(
@@ -149,6 +197,14 @@ class StatisticsError(InputError):
         return cls(
             f"the Stats of layer {name!r} were made with another {what}: {mine}; and {other}. Make both in the "
             "same way, then merge."
+        )
+
+    @classmethod
+    def other_column(cls, argument: str, mine: str, other: str) -> StatisticsError:
+        """Two with groups, or classes, of unlike columns."""
+        return cls(
+            f"these Stats have other {'groups' if argument == 'by' else 'classes'}: {mine}; and {other}. "
+            f"Make both with {argument}= of the same column, then merge."
         )
 
     @classmethod

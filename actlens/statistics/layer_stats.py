@@ -15,6 +15,7 @@ from actlens.statistics.powers import Powers
 from actlens.statistics.saturation import Saturation
 from actlens.statistics.state import LayerState
 from actlens.statistics.units import Units
+from actlens.statistics.whole_number import whole_number
 from actlens.table import printable
 
 if TYPE_CHECKING:
@@ -224,12 +225,16 @@ class LayerStats(ClassFigures):
 
         Of all rows with correlation=True, and of layers up to 2048 rows; else estimated from about 2048 rows.
         """
+        if self.units.count == 1:
+            return 1.0 if 0 < self.variance[0] < np.inf else float("nan")
         exact = self._state.spread
         return self._state.sample.participation() if exact is None else exact.participation()
 
     @cached_property
     def entropy_rank(self) -> float:
         """exp(−Σ p ln p) with p = λ/Σλ (Roy & Vetterli 2007); NaN where only a sample of rows is known."""
+        if self.units.count == 1:
+            return self.effective_rank
         if self.rank_every != 1 or self._spread is None:
             return float("nan")
         return self._spread.entropy_rank()
@@ -237,7 +242,7 @@ class LayerStats(ClassFigures):
     @property
     def rank_every(self) -> int:
         """Of so many rows one is in ranks and correlations; 1: all are, 0: none is."""
-        if self._state.spread is not None:
+        if self._state.spread is not None or self.units.count == 1:
             return 1
         sampling = self._state.sample.sampling
         return 1 if sampling.all else sampling.every and max(sampling.every, 2)
@@ -250,6 +255,9 @@ class LayerStats(ClassFigures):
         Raises:
             StatisticsError: the layer has more than 4096 units.
         """
+        most = whole_number("most", most, 0)
+        if self.units.count == 1:
+            return []
         if self._spread is None:
             raise StatisticsError.no_correlation(self.name)
         return self._spread.pairs(most)

@@ -57,7 +57,10 @@ class Source:
                 raise StatisticsError.no_column(argument, wanted, columns)
             values = np.asarray(columns[wanted])
         else:
-            values = np.asarray(wanted)
+            try:
+                values = np.asarray(wanted)
+            except (TypeError, ValueError) as error:
+                raise StatisticsError.column_values(argument, error) from error
             samples = self.shape[0] if self.ragged is None else len(self.ragged)
             if values.shape != (samples,):
                 raise StatisticsError.column_rows(argument, values.shape, self.name, samples)
@@ -86,6 +89,11 @@ def sources(run: Any, layers: Layers | None) -> list[Source]:
         raise StatisticsError.no_layers()
     if layers is not None:
         names = _chosen(layers, names)
+    seen: set[str] = set()
+    for name in map(str, names):
+        if name in seen:
+            raise StatisticsError.same_name(name)
+        seen.add(name)
     return [_source(str(name), run[name]) for name in names]
 
 

@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from actlens.errors import StatisticsError
 from actlens.selection import Layers
+from actlens.statistics.columns import Columns, kind_of
+from actlens.statistics.exact import ensure_held
 from actlens.statistics.kept import kept
 from actlens.statistics.layer_stats import LayerStats
 from actlens.statistics.layers import Source, sources
@@ -24,6 +26,7 @@ from actlens.statistics.spread import MOST_UNITS
 from actlens.statistics.state import LayerState, Plan
 from actlens.statistics.tiles import working_dtype
 from actlens.statistics.units import Units
+from actlens.statistics.whole_number import whole_number
 from actlens.streaming.fold import fold, workers_of
 from actlens.streaming.part import Part, parts_of
 
@@ -87,7 +90,11 @@ def stats(  # noqa: PLR0913 - what may be asked for in one pass
     Means and moments: Chan, Golub & LeVeque 1983; Pébay 2008. Quantiles: within 0.4 % (Masson, Rim & Lee
     2019). Effective rank: Roy & Vetterli 2007. Selectivity: Morcos et al. 2018.
     """
-    ranges = _checked(top, bounds, tolerance, every)
+    top, every = (
+        whole_number("top", top, 0),
+        None if every is None else whole_number("every", every, 1, "None or "),
+    )
+    ranges = _checked(by, labels, unit, bounds, tolerance)
     workers_of(executor)  # says at once what is no executor
     asked = _Asked(by, labels, unit, top, correlation, ranges, tolerance, every)
     found = sources(run, layers)
@@ -101,7 +108,11 @@ def stats(  # noqa: PLR0913 - what may be asked for in one pass
 
 def _computed(found: list[Source], asked: _Asked, executor: Executor | None) -> Stats:
     tasks = [(source, _prepared(source, asked)) for source in found]  # all errors come first
-    return Stats._of({source.name: _measured(source, task, executor) for source, task in tasks})
+    kinds = sorted({kind_of(task.names) for _, task in tasks if task.names is not None})
+    if len(kinds) > 1:
+        raise StatisticsError.unlike_layers("by", *kinds[:2])
+    columns = Columns.of(asked.by, asked.labels)
+    return Stats._of({source.name: _measured(source, task, executor) for source, task in tasks}, columns)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
@@ -133,6 +144,7 @@ class _Asked:
 class Measure:
     """The task of a pass: a state for each group (a code of `groups`) that has rows in the part."""
 
+    name: str
     plan: Plan
     groups: Array | None  # (rows,) codes
     names: Array | None
@@ -142,6 +154,7 @@ class Measure:
         """Sum the part."""
         states: dict[int, LayerState] = {}
         for start, block in part.blocks():
+            ensure_held(self.name, block)
             rows = block.reshape(len(block), -1)
             numbers = np.arange(start, start + len(rows))
             codes = None if self.codes is None else self.codes[numbers]
@@ -172,11 +185,12 @@ def _join(a: dict[int, LayerState], b: dict[int, LayerState]) -> dict[int, Layer
     return a
 
 
-def _checked(top: Any, bounds: Any, tolerance: Any, every: Any) -> tuple[Range, ...]:
-    if isinstance(top, bool) or not isinstance(top, int) or top < 0:
-        raise StatisticsError.parameter("top", top, "a whole number of at least 0")
-    if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
-        raise StatisticsError.parameter("every", every, "None or a whole number of at least 1")
+def _checked(by: Any, labels: Any, unit: Any, bounds: Any, tolerance: Any) -> tuple[Range, ...]:
+    for argument, given in (("by", by), ("labels", labels)):
+        if isinstance(given, np.ma.MaskedArray):
+            raise StatisticsError.masked_column(argument)
+    if unit is not None and not isinstance(unit, str):
+        raise StatisticsError.parameter("unit", unit, "None or the name of an axis")
     if not isinstance(tolerance, (int, float)) or not 0 <= tolerance < 0.5:
         raise StatisticsError.parameter("tolerance", tolerance, "a number from 0 to below 0.5")
     try:
@@ -216,7 +230,7 @@ def _prepared(source: Source, asked: _Asked) -> Measure:
         shift=_shift(source, units) if asked.correlation else None,
         classes=classes,
     )
-    return Measure(plan, groups, names, codes)
+    return Measure(source.name, plan, groups, names, codes)
 
 
 def _rows_of_block(source: Source) -> int:
@@ -227,11 +241,14 @@ def _rows_of_block(source: Source) -> int:
 def _shift(source: Source, units: Units) -> Array:
     """Estimate the mean from a few rows all over the layer, for products that are not about 0."""
     samples = source.shape[0]
-    some = [
-        np.asarray(block).reshape(len(block), -1).astype(np.float64)
+    blocks = [
+        np.asarray(block)
         for start in np.unique(np.linspace(0, samples - 1, _PLACES).astype(int)).tolist()
         for block in source.reader.blocks(start, min(start + 4, samples), 4)
     ]
+    for block in blocks:
+        ensure_held(source.name, block)
+    some = [block.reshape(len(block), -1).astype(np.float64) for block in blocks]
     rows = units.as_rows(np.concatenate(some))
     rows[~np.isfinite(rows)] = 0.0
     with np.errstate(over="ignore"):

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from actlens.errors import StatisticsError
 from actlens.format.bundle import Bundle
 from actlens.statistics.bit_histogram import BitHistogram
+from actlens.statistics.columns import Columns
 from actlens.statistics.fields import FieldReader, FieldWriter
 from actlens.statistics.group_keys import put_groups, read_groups
 from actlens.statistics.layer_stats import LayerStats
@@ -30,7 +31,7 @@ from actlens.statistics.units import Units
 Array = npt.NDArray[Any]
 
 KIND = "stats"
-FORMAT = 1
+FORMAT = 2  # 1 had no names of columns
 _LABELS = "labels:"
 _NONE = -1
 _STATE_BYTES = 2 * BitHistogram().counts.nbytes  # of values and of norms
@@ -112,6 +113,7 @@ class _About(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     layers: tuple[str, ...]
     plans: tuple[_Plan, ...]
     labels: Natural
+    columns: tuple[str | None, str | None] = (None, None)
 
 
 def packed(stats: Stats) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -133,9 +135,9 @@ def packed(stats: Stats) -> tuple[dict[str, Any], dict[str, Array]]:
         into.put("state.classes", tables.label_set(None if state.classes is None else state.classes.names))
         put_state(into, state, [tables.piece(piece) for piece in state.sample.pieces])
     tables.put(into)
-    about = _About(
-        format=FORMAT, layers=tuple(layers), plans=tuple(tables.plans), labels=len(tables.label_sets)
-    )
+    columns, sets = stats._columns, len(tables.label_sets)
+    names = (columns.by, columns.labels)
+    about = _About(format=FORMAT, layers=tuple(layers), plans=tuple(tables.plans), labels=sets, columns=names)
     labels = {f"{_LABELS}{number}": names for number, names in enumerate(tables.label_sets)}
     return msgspec.to_builtins(about), into.arrays() | labels
 
@@ -144,7 +146,7 @@ def unpacked(bundle: Bundle, path: object) -> Stats:
     """Undo `packed`. Raises StatisticsError where parts are missing, of the wrong type, or do not fit."""
     try:
         found = bundle.about.get("format") if isinstance(bundle.about, Mapping) else None
-        if type(found) is not int or found < FORMAT:
+        if type(found) is not int or found < 1:
             raise ValueError("its metadata is not an object with a format")
         if found > FORMAT:
             raise StatisticsError.newer_stats(path, found, FORMAT)
@@ -254,7 +256,9 @@ class _Reading:
         source.finish()
         if list(found[0]) != list(layers) or not all(found):
             raise ValueError("it lacks a layer, or a group has none")
-        return Stats(found[0], {value: Stats(each) for value, each in zip(values, found[1:], strict=True)})
+        columns = Columns(*self._about.columns)
+        below = [Stats(each, columns=Columns(None, columns.labels)) for each in found[1:]]
+        return Stats(found[0], dict(zip(values, below, strict=True)), columns=columns)
 
     def _states(self) -> int:
         """Give the number of states; in a file they are small, in memory each has its histograms."""

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from actlens.errors import MissingDependency, NotFound, StatisticsError
+from actlens.statistics.columns import Columns, ensure_alike, kind_of, kind_of_groups
 from actlens.statistics.layer_stats import LayerStats
 from actlens.statistics.problems import problems_of
 from actlens.statistics.state import LayerState
@@ -28,12 +29,19 @@ class Stats(Mapping[str, LayerStats]):
     12
     """
 
-    def __init__(self, layers: Mapping[str, LayerStats], groups: Mapping[Any, Stats] | None = None) -> None:
+    def __init__(
+        self,
+        layers: Mapping[str, LayerStats],
+        groups: Mapping[Any, Stats] | None = None,
+        *,
+        columns: Columns | None = None,
+    ) -> None:
+        self._columns = columns or Columns()
         self._layers = dict(layers)
         self._groups = dict(groups or {})
 
     @classmethod
-    def _of(cls, measured: Measured) -> Stats:
+    def _of(cls, measured: Measured, columns: Columns) -> Stats:
         """Put together what was measured of each layer, and of each group of its rows."""
         groups: dict[Any, dict[str, LayerStats]] = {}
         for name, (_, parts) in measured.items():
@@ -41,7 +49,8 @@ class Stats(Mapping[str, LayerStats]):
                 groups.setdefault(value, {})[name] = layer
         return cls(
             {name: whole for name, (whole, _) in measured.items()},
-            {value: cls(groups[value]) for value in sorted(groups)},
+            {value: cls(groups[value], columns=Columns(None, columns.labels)) for value in sorted(groups)},
+            columns=columns,
         )
 
     def __getitem__(self, key: str) -> LayerStats:
@@ -122,11 +131,17 @@ class Stats(Mapping[str, LayerStats]):
             raise StatisticsError.not_stats(other)
         if set(self) != set(other):
             raise StatisticsError.other_layers(self, other)
-        layers = {name: _merged(layer, other[name]) for name, layer in self.items()}
+        mine, others = self._columns, other._columns
+        ensure_alike(
+            "by", (mine.by, kind_of_groups(self._groups)), (others.by, kind_of_groups(other._groups))
+        )
+        layers = {
+            name: _merged(layer, other[name], mine.labels, others.labels) for name, layer in self.items()
+        }
         groups = dict(self._groups)
         for value, group in other._groups.items():
             groups[value] = groups[value].merge(group) if value in groups else group
-        return Stats(layers, {value: groups[value] for value in sorted(groups)})
+        return Stats(layers, {value: groups[value] for value in sorted(groups)}, columns=mine.merge(others))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file; it can be loaded, and merged with others, in another program.
@@ -164,7 +179,7 @@ class Stats(Mapping[str, LayerStats]):
         return f"<Stats of {len(self)} layer{'s' * (len(self) != 1)}{groups}>"
 
 
-def _merged(a: LayerStats, b: LayerStats) -> LayerStats:
+def _merged(a: LayerStats, b: LayerStats, labels: str | None, other_labels: str | None) -> LayerStats:
     mine, other = a._state.plan, b._state.plan
     for what, left, right in (
         ("unit", mine.units, other.units),
@@ -177,6 +192,8 @@ def _merged(a: LayerStats, b: LayerStats) -> LayerStats:
     ):
         if left != right:
             raise StatisticsError.other_plan(a.name, what, _shown(left), _shown(right))
+    if mine.classes is not None and other.classes is not None:
+        ensure_alike("labels", (labels, kind_of(mine.classes)), (other_labels, kind_of(other.classes)))
     return LayerStats(a.name, a.row, LayerState.merge(a._state, b._state, follows=True))
 
 

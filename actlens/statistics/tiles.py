@@ -47,7 +47,8 @@ def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Give the dtype that holds the values exactly and is quick: float32, or float64 where it must be."""
     if dtype.kind in "iu":
         return np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
-    return np.dtype(np.float64 if dtype == np.float64 else np.float32)
+    # by its size: float64 of another byte order, and long doubles, are not equal to float64
+    return np.dtype(np.float64 if dtype.kind == "f" and dtype.itemsize > 4 else np.float32)
 
 
 def folds(rows: Array) -> Iterator[tuple[int, Array]]:
