@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from actlens.format.place import DERIVED, RESULT
 
 _TELLING = ("method", "n_components", "by", "align", "labels", "random_state")
 _SHORT = 60
-_KIND = re.compile(r"(.*)-[0-9a-f]{32}\.safetensors")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

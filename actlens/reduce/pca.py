@@ -202,7 +202,7 @@ def _within_rank(rows: Rows, axes: Axes, asked: object) -> Axes:
     rank = axes.rank
     if not rank:
         raise ReduceError.no_variance(_FEATURE, rows.name, rows.shape[0])
-    if rank < len(axes.variance) and asked is not None:
+    if rank < len(axes.variance) and isinstance(asked, (int, np.integer)):  # else: as many as there are
         raise ReduceError.over_rank(_FEATURE, rows.name, asked, rank, rows.shape)
     return axes.first(rank)
 

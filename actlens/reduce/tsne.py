@@ -217,12 +217,12 @@ class _Engine:
 def _sklearn(
     manifold: Any, x: Array, beginning: Array, *, iterations: int, options: dict[str, Any], line: Line
 ) -> tuple[Array, None]:
-    # scikit-learn itself needs threadpoolctl.
-    threads = need("threadpoolctl", feature=_FEATURE, package="threadpoolctl", extra="tsne")
+    import threadpoolctl
+
     model = manifold.TSNE(init=beginning, max_iter=iterations, method="barnes_hut", **options)
     line.say(f"t-SNE of {len(x):,} samples by scikit-learn, which does not say how far it is")
     # Its gradient does not ask n_jobs and takes every core (scikit-learn issue 18990).
-    with threads.threadpool_limits(options["n_jobs"], user_api="openmp"):
+    with threadpoolctl.threadpool_limits(options["n_jobs"], user_api="openmp"):
         return np.asarray(model.fit_transform(x)), None
 
 

@@ -19,7 +19,7 @@ def wanted(matrix: Array, count: int | float, total: float) -> tuple[Array, Arra
     """Give the largest eigenvalues (k,), falling, their vectors (side, k), and the value that follows them.
 
     `count` is how many, or the share of the trace `total` that they must reach. Rounding may leave −1e-17 of
-    a covariance: values are at least 0. The matrix is overwritten where that saves memory.
+    a covariance: values are at least 0.
     """
     side = len(matrix)
     if not isinstance(count, int):
