@@ -43,6 +43,7 @@ FLOOR = {  # room → floor; a room imports at its top level only from lower flo
     "layer_array": 2.3,
     "recording": 2.4,
     "upkeep": 2.6,
+    "compare": 2.7,
     "streaming": 1.9,
     "reduce": 2,
     "statistics": 2.5,
