@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from actlens import compare as compare
     from actlens import plot as plot
     from actlens import reduce as reduce
     from actlens._capture import capture as capture
@@ -31,6 +32,7 @@ _HOMES = {
     "Recording": "actlens.recording",
     "__version__": "actlens._version",
     "capture": "actlens._capture",
+    "compare": "",
     "layers": "actlens._capture",
     "open": "actlens.recording",
     "plot": "",
@@ -45,6 +47,7 @@ __all__ = [
     "Recording",
     "__version__",
     "capture",
+    "compare",
     "layers",
     "open",
     "plot",

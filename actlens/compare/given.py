@@ -78,6 +78,9 @@ def layers_of(given: Any, side: str, feature: str, layers: Layers | None = None)
     names = [str(name) for name in given]
     if not names:
         raise CompareError.no_layers(feature, side)
+    for name in names:
+        if names.count(name) > 1:
+            raise CompareError.same_name(feature, name)
     chosen = names if layers is None else _chosen(layers, names, side, feature)
     wanted = set(chosen)
     return [_checked(str(name), given[name], side, feature) for name in given if str(name) in wanted]

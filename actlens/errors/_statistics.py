@@ -246,7 +246,7 @@ class StatisticsError(InputError):
         return cls(f"Stats.{verb} takes the path of a file, a str or pathlib.Path; got {shown}.")
 
     @classmethod
-    def cannot_write(cls, path: object, why: str) -> StatisticsError:
+    def cannot_write(cls, path: object, why: object) -> StatisticsError:
         """A path where no file can be made; the caller's path, not that of the file aside."""
         return cls(f"the statistics cannot be saved to {str(path)!r}: {why}.")
 

@@ -1,0 +1,148 @@
+"""Inner products of Gram matrices by tiles: cheaper than covariances where layers are wide beside the rows.
+
+All layers' Gram matrices are made tile by tile, and only their inner products are kept: 4 bytes × layers ×
+tile of memory, whatever the rows. Rows are centred in float64 before they are rounded to float32 for the
+products; sums over many products are of float64.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from actlens.compare.joining import Joined
+from actlens.compare.means import means
+from actlens.compare.part import JoinedPart
+from actlens.compare.products import Products, empty
+from actlens.streaming.fold import threaded
+from actlens.streaming.threads import single_threaded_blas
+
+Array = npt.NDArray[Any]
+
+TILE = 512  # rows
+_TOGETHER = 8  # tiles of one task: they share the rows on the left
+_CHUNK = 1 << 12  # products that are summed in float32 before float64 takes them
+_KEPT_BYTES = 1 << 30  # of centred rows; more are read again for every tile
+
+
+def gram_products(joined: Joined, feature: str, executor: Executor | None = None) -> Products:
+    """Sum the products of all pairs of layers in passes over tiles.
+
+    Raises:
+        CompareError: NaN or inf, with the ids of the rows.
+    """
+    with single_threaded_blas():
+        centre = Centre(means(joined, feature, executor), joined.dtype)
+        size = joined.rows * sum(layer.features for layer in joined.layers) * joined.dtype.itemsize
+        keep = executor is None and size <= _KEPT_BYTES
+        kept = [block for _, block in centre.blocks(_part(joined, 0, joined.rows))] if keep else None
+        task = _TileSums(centre, len(joined.a), joined.same, kept)
+        total = functools.reduce(Products.__add__, threaded(task, _strips(joined), executor=executor))
+    total = dataclasses.replace(total, rows=joined.rows)
+    return total.mirrored() if joined.same else total
+
+
+def _strips(joined: Joined) -> list[_Strip]:
+    """Cut the upper half of the square of tiles into tasks."""
+    width = TILE * _TOGETHER
+    return [
+        _Strip(_part(joined, left, left + TILE), _part(joined, first, first + width))
+        for left in range(0, joined.rows, TILE)
+        for first in range(left, joined.rows, width)
+    ]
+
+
+def _part(joined: Joined, start: int, stop: int) -> JoinedPart:
+    return JoinedPart(joined.layers, start, min(stop, joined.rows), TILE)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
+class Centre:
+    """Takes the mean from rows, in float64; what is left has no offset that float32 would lose figures to."""
+
+    means: Sequence[Array]
+    dtype: np.dtype[Any]
+
+    def __call__(self, blocks: Sequence[Array]) -> list[Array]:
+        """Give the centred rows of each layer."""
+        return [self._one(block, mean) for block, mean in zip(blocks, self.means, strict=True)]
+
+    def _one(self, block: Array, mean: Array) -> Array:
+        wide = block.astype(np.float32) if block.dtype.kind == "V" else block
+        centred: Array = np.empty(wide.shape, self.dtype)
+        np.subtract(wide, mean, out=centred, casting="unsafe")
+        return centred
+
+    def blocks(self, part: JoinedPart) -> Iterator[tuple[int, list[Array]]]:
+        """Give the blocks of a part, centred."""
+        return ((start, self(block)) for start, block in part.blocks())
+
+
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
+class _Strip:
+    """Rows on the left, and those on the right that they are multiplied with."""
+
+    left: JoinedPart
+    right: JoinedPart
+
+    @property
+    def reader(self) -> Any:
+        """Where rows are read from, for messages of a worker that cannot."""
+        return self.left.reader
+
+
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
+class _TileSums:
+    """The task of a strip; layers [:split] are a's."""
+
+    centre: Centre
+    split: int
+    same: bool
+    kept: list[list[Array]] | None
+
+    def __call__(self, strip: _Strip) -> Products:
+        with single_threaded_blas():
+            (_, left), *_ = self._blocks(strip.left)
+            layers = len(left)
+            sums = empty(0, self.split, self.split if self.same else layers - self.split)
+            buffer = np.empty((layers, TILE * TILE), self.centre.dtype)
+            for start, right in self._blocks(strip.right):
+                on_diagonal = start == strip.left.start
+                size = len(left[0]) * len(right[0])
+                tile = buffer[:, :size]
+                for row, (x, y) in zip(tile, zip(left, right, strict=True), strict=True):
+                    np.matmul(x, y.T, out=row.reshape(len(x), len(y)))
+                self._add(sums, tile, 1.0 if on_diagonal else 2.0)
+                if on_diagonal:
+                    self._add_diagonal(sums, tile[:, :: len(left[0]) + 1])
+        return sums
+
+    def _blocks(self, part: JoinedPart) -> Iterator[tuple[int, list[Array]]]:
+        if self.kept is None:
+            return self.centre.blocks(part)
+        numbers = range(part.start, part.stop, TILE)
+        return ((start, self.kept[start // TILE]) for start in numbers)
+
+    def _add(self, sums: Products, tile: Array, times: float) -> None:
+        """Add inner products; a chunk at a time, because a long sum of float32 loses figures."""
+        for first in range(0, tile.shape[1], _CHUNK):
+            chunk = tile[:, first : first + _CHUNK]
+            a, b = chunk[: self.split], chunk if self.same else chunk[self.split :]
+            sums.inner[:] += times * (a @ b.T)
+            for own, some in ((sums.inner_a, a), (sums.inner_b, b)):
+                own[:] += times * np.matmul(some[:, None], some[:, :, None])[:, 0, 0]
+
+    def _add_diagonal(self, sums: Products, diagonal: Array) -> None:
+        wide = diagonal.astype(np.float64)
+        a, b = wide[: self.split], wide if self.same else wide[self.split :]
+        sums.diagonal[:] += a @ b.T
+        sums.diagonal_a[:] += np.square(a).sum(axis=1)
+        sums.diagonal_b[:] += np.square(b).sum(axis=1)
+        sums.trace_a[:] += a.sum(axis=1)
+        sums.trace_b[:] += b.sum(axis=1)
