@@ -99,18 +99,18 @@ def _cells(joined: Joined, measure: Measure, way: Plan, executor: Executor | Non
     if way.path == "rows":
         return measure.of_rows(joined, FEATURE)
     if way.path == "gram":
-        return measure.of_products(gram_products(joined, FEATURE, executor))
-    return by_moments(joined, measure, executor)
+        return measure.of_products(gram_products(joined, way.dtype, FEATURE, executor))
+    return by_moments(joined, measure, way.dtype, executor)
 
 
-def by_moments(joined: Joined, measure: Measure, executor: Executor | None = None) -> Cells:
+def by_moments(
+    joined: Joined, measure: Measure, dtype: np.dtype[Any], executor: Executor | None = None
+) -> Cells:
     """Compute a measure from moments: in one pass, or where their sums do not fit into memory, in several."""
     folds = getattr(measure, "folds", 1)
     units = {id(layer): layer.features for layer in joined.layers}
-    single = measure.needs == "products"
-    if not single and measure.rotates:
+    if measure.needs == "moments" and measure.rotates:
         joined, units = _narrowed(joined)
-    dtype = joined.dtype if single else np.dtype(np.float64)
     cells = Cells(np.full((len(joined.a), len(joined.b)), np.nan))
     for first_a, some_a in _placed(groups(joined.a, joined.b, folds)):
         for first_b, some_b in _placed(groups(joined.b, some_a, folds)):

@@ -27,7 +27,7 @@ _NOTHING = np.empty(0, np.int64)
 
 
 class Moments:
-    """First and second moments of the layers of a, and of b, summed in one pass over batches of the same rows.
+    """First and second moments of two sets of layers, summed in one pass over batches of the same rows.
 
     >>> import numpy as np
     >>> from actlens import compare
@@ -38,9 +38,9 @@ class Moments:
     >>> m.rows, m.matrix(compare.linear_r2).values.round(6).tolist()
     (60, [[1.0]])
 
-    It is exact: from the same sums follow biased and debiased linear CKA, Procrustes, CCA, SVCCA, PWCCA, linear
-    R², RSA of squared distances, and with `folds` ridge regression. Memory is 8 bytes for each pair of features,
-    whatever the rows. Sums of several programs are merged.
+    It is exact: from the same sums follow biased and debiased linear CKA, Procrustes, CCA, SVCCA, PWCCA,
+    linear R², RSA of squared distances, and with `folds` ridge regression. Memory is 8 bytes for each pair of
+    features, whatever the rows. Sums of several programs are merged.
 
     Parameters
     ----------

@@ -8,6 +8,9 @@ squares), so that tiles are cheaper while n < 2 D_A D_B / (D_A + D_B).
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
+
+import numpy as np
 
 from actlens.compare.joining import Joined, JoinedLayer
 from actlens.compare.measure import Measure
@@ -16,14 +19,17 @@ from actlens.errors import CompareError
 SUMS_BYTES = 1 << 30  # of the sums of products that are kept at once
 _PAIR_BYTES = 4 << 30  # of those of one pair of layers
 MOST_FLOPS = 2e16  # a day or two on two cores
+_FEW_FLOPS = 2e10  # below a second: float64 is free, and few rows do not average out float32's rounding
+_DOUBLE: np.dtype[Any] = np.dtype(np.float64)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """`path` is "gram", "moments" or "rows"; `why` is for a person."""
+    """`path` is "gram", "moments" or "rows"; `why` is for a person; products are made in `dtype`."""
 
     path: str
     why: str
+    dtype: np.dtype[Any] = _DOUBLE
 
 
 def plan(joined: Joined, measure: Measure, feature: str) -> Plan:
@@ -39,21 +45,17 @@ def plan(joined: Joined, measure: Measure, feature: str) -> Plan:
     moments = 2.0 * rows * (width_a * width_b / (2 if joined.same else 1) + _squares(joined))
     if measure.needs == "moments":
         _check(feature, "covariances of all pairs", moments)
-        if joined.rows > max(layer.features for layer in joined.layers):
+        if rows > max(layer.features for layer in joined.layers) or not measure.rotates:
             _fits(joined, feature)
         return Plan("moments", f"one pass sums up the covariances of {width_a:,} × {width_b:,} features")
+    dtype = _DOUBLE if min(gram, moments) < _FEW_FLOPS else joined.dtype
     crossing = 2 * width_a * width_b / (width_a + width_b)
+    seen = f"{rows:,} rows, stacked widths {width_a:,} and {width_b:,}"
     if rows < crossing or _largest(joined) > _PAIR_BYTES:
         _check(feature, "Gram matrices of all rows", gram)
-        return Plan(
-            "gram",
-            f"{rows:,} rows, stacked widths {width_a:,} and {width_b:,}: cheaper below {crossing:,.0f} rows",
-        )
+        return Plan("gram", f"{seen}: cheaper below {crossing:,.0f} rows", dtype)
     _check(feature, "covariances of all pairs", moments)
-    return Plan(
-        "moments",
-        f"{rows:,} rows, stacked widths {width_a:,} and {width_b:,}: cheaper from {crossing:,.0f} rows on",
-    )
+    return Plan("moments", f"{seen}: cheaper from {crossing:,.0f} rows on", dtype)
 
 
 def groups(

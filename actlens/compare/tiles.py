@@ -31,15 +31,17 @@ _CHUNK = 1 << 12  # products that are summed in float32 before float64 takes the
 _KEPT_BYTES = 1 << 30  # of centred rows; more are read again for every tile
 
 
-def gram_products(joined: Joined, feature: str, executor: Executor | None = None) -> Products:
-    """Sum the products of all pairs of layers in passes over tiles.
+def gram_products(
+    joined: Joined, dtype: np.dtype[Any], feature: str, executor: Executor | None = None
+) -> Products:
+    """Sum the products of all pairs of layers in passes over tiles, multiplying in `dtype`.
 
     Raises:
         CompareError: NaN or inf, with the ids of the rows.
     """
     with single_threaded_blas():
-        centre = Centre(means(joined, feature, executor), joined.dtype)
-        size = joined.rows * sum(layer.features for layer in joined.layers) * joined.dtype.itemsize
+        centre = Centre(means(joined, feature, executor), dtype)
+        size = joined.rows * sum(layer.features for layer in joined.layers) * dtype.itemsize
         keep = executor is None and size <= _KEPT_BYTES
         kept = [block for _, block in centre.blocks(_part(joined, 0, joined.rows))] if keep else None
         task = _TileSums(centre, len(joined.a), joined.same, kept)
