@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from actlens.compare.joining import Joined, JoinedLayer
-from actlens.compare.kernels import centre, rbf, rounded, squared_distances
+from actlens.compare.kernels import centre, rbf, squared_distances, tied_ranks
 from actlens.compare.measures.cka import CKA
 from actlens.compare.measures.rsa import RSA
 from actlens.compare.whole import load
 from actlens.errors import CompareError
-from actlens.reduce.optional import need
 
 Array = npt.NDArray[Any]
 
@@ -62,8 +61,7 @@ def unit_gram(joined: Joined, layer: JoinedLayer, measure: Any, feature: str) ->
     elif measure.comparison != "cosine":
         off = ~np.eye(len(gram), dtype=bool)
         if measure.comparison == "spearman":
-            stats = need("scipy.stats", feature="Spearman RSA", package="scipy", extra="look")
-            gram[off] = stats.rankdata(rounded(gram[off]))
+            gram[off] = tied_ranks(gram[off])
         gram[off] -= gram[off].mean()
     norm = float(np.linalg.norm(gram))
     return gram / norm if norm > 0 else np.full_like(gram, np.nan)

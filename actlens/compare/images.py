@@ -21,21 +21,22 @@ from actlens.streaming.reader import ArrayReader
 _MOST_BYTES = 4 << 30
 
 
-def narrowed(joined: Joined, feature: str) -> Joined:
-    """Rotate the layers that have more features than rows; each is read once."""
-    a = tuple(_image(joined, layer, feature) for layer in joined.a)
-    b = a if joined.same else tuple(_image(joined, layer, feature) for layer in joined.b)
+def narrowed(joined: Joined, feature: str, *, centred: bool = True) -> Joined:
+    """Rotate the layers that have more features than rows, less their means where `centred`."""
+    a = tuple(_image(joined, layer, feature, centred) for layer in joined.a)
+    b = a if joined.same else tuple(_image(joined, layer, feature, centred) for layer in joined.b)
     return dataclasses.replace(joined, a=a, b=b)
 
 
-def _image(joined: Joined, layer: JoinedLayer, feature: str) -> JoinedLayer:
+def _image(joined: Joined, layer: JoinedLayer, feature: str, centred: bool) -> JoinedLayer:
     if layer.features <= joined.rows:
         return layer
     size = 8 * joined.rows * layer.features
     if size > _MOST_BYTES:
         raise CompareError.too_wide(feature, layer.name, layer.features, size, _MOST_BYTES)
     rows = load(joined, layer, feature)
-    rows -= rows.mean(axis=0)
+    if centred:
+        rows -= rows.mean(axis=0)
     found = Spectrum.of(rows @ rows.T)
     image: npt.NDArray[Any] = found.vectors * np.sqrt(found.values)
     if not found.rank:  # a constant layer has to have a feature

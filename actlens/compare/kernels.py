@@ -10,7 +10,6 @@ import numpy.typing as npt
 from actlens.compare.joining import Joined, JoinedLayer
 from actlens.compare.products import Products
 from actlens.compare.whole import inner_products, load
-from actlens.reduce.optional import need
 
 Array = npt.NDArray[Any]
 
@@ -73,16 +72,23 @@ def centre(gram: Array) -> None:
 
 def ranks(joined: Joined, layer: JoinedLayer, feature: str) -> Array:
     """Give the centred ranks of a layer's dissimilarities, (pairs of samples,); equals share one."""
-    stats = need("scipy.stats", feature="Spearman RSA", package="scipy", extra="look")
     distances = squared_distances(load(joined, layer, feature))
-    upper = distances[np.triu_indices(len(distances), 1)]
-    del distances
-    found: Array = stats.rankdata(rounded(upper))
+    found = tied_ranks(distances[np.triu_indices(len(distances), 1)])
     found -= found.mean()
     return found
 
 
-def rounded(distances: Array) -> Array:
-    """Make equal what is equal but for rounding: such distances must share their rank."""
-    step = float(distances.max(initial=0.0)) * 1e-13
-    return np.asarray(np.round(distances / step)) if step > 0 else distances
+def tied_ranks(values: Array) -> Array:
+    """Give the ranks of values (n,); what is equal but for rounding shares the mean of its ranks.
+
+    >>> tied_ranks(np.array([3.0, 1.0, 3.0])).tolist()
+    [2.5, 1.0, 2.5]
+    """
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    step = 1e-13 * float(np.abs(values).max(initial=0.0))
+    group = np.concatenate([[0], np.cumsum(np.diff(ordered) > step)])
+    counts = np.bincount(group)
+    found = np.empty(len(values))
+    found[order] = (np.cumsum(counts) - (counts - 1) / 2)[group]
+    return found

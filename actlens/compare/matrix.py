@@ -110,7 +110,7 @@ def by_moments(
     folds = getattr(measure, "folds", 1)
     units = {id(layer): layer.features for layer in joined.layers}
     if measure.needs == "moments" and measure.rotates:
-        joined, units = _narrowed(joined)
+        joined, units = _narrowed(joined, centred=getattr(measure, "centred", True))
     cells = Cells(np.full((len(joined.a), len(joined.b)), np.nan))
     for first_a, some_a in _placed(groups(joined.a, joined.b, folds)):
         for first_b, some_b in _placed(groups(joined.b, some_a, folds)):
@@ -127,9 +127,9 @@ def by_moments(
     return cells
 
 
-def _narrowed(joined: Joined) -> tuple[Joined, dict[int, int]]:
+def _narrowed(joined: Joined, *, centred: bool) -> tuple[Joined, dict[int, int]]:
     """Rotate wide layers into fewer features, and say how many units each was recorded with."""
-    narrow = narrowed(joined, FEATURE)
+    narrow = narrowed(joined, FEATURE, centred=centred)
     pairs = zip(narrow.layers, joined.layers, strict=True)
     return narrow, {id(layer): before.features for layer, before in pairs}
 

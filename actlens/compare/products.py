@@ -18,6 +18,7 @@ from actlens.compare.cells import Cells
 
 Array = npt.NDArray[Any]
 
+_ROUNDING = 1e-13  # of the terms that the unbiased estimate is the difference of
 _NOTHING = 64 * float(np.finfo(np.float64).tiny)
 ZERO_VARIANCE = "zero variance: all rows of {} are equal"
 
@@ -71,7 +72,8 @@ class Products:
             scale = np.sqrt(own_a)[:, None] * np.sqrt(own_b)[None]
         cells = self._quotient(both, scale)
         for side, own in enumerate((own_a, own_b)):
-            for number in np.flatnonzero(own <= 0):
+            limit = _ROUNDING / self.rows**2 * (self.inner_a, self.inner_b)[side]
+            for number in np.flatnonzero(own <= limit):
                 why = f"the unbiased estimate of its own HSIC is {own[number]:.3g}, not positive"
                 cells.refuse(side, int(number), f"{why}: {self.rows} rows are too few")
         self._constant(cells)

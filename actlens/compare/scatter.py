@@ -24,11 +24,13 @@ CONSTANT = "zero variance: all its rows are equal"
 class Spectrum:
     """The eigenvalues (rank,) of a layer's scatter, falling, with their vectors (features, rank).
 
-    What is below the rounding of the largest is left out: dead and repeated units have no direction.
+    What is below the rounding of the largest is left out: dead and repeated units have no direction. With
+    `scale` (features,) they are of the scatter of units divided by their scale.
     """
 
     values: Array
     vectors: Array
+    scale: Array | None = None
 
     @classmethod
     def of(cls, scatter: Array) -> Spectrum:
@@ -38,6 +40,17 @@ class Spectrum:
         kept = np.flatnonzero((values > limit) & (values > 0))[::-1]
         return cls(values[kept], vectors[:, kept])
 
+    @classmethod
+    def of_scaled(cls, scatter: Array) -> Spectrum:
+        """Decompose the correlations: beside a massive unit, the others are not below its rounding.
+
+        For what any invertible map of the units leaves as it is.
+        """
+        scale = np.sqrt(np.diagonal(scatter))
+        scale = np.where(scale > 0, scale, 1.0)
+        found = cls.of(scatter / scale / scale[:, None])
+        return dataclasses.replace(found, scale=scale)
+
     @property
     def rank(self) -> int:
         """How many directions have variance."""
@@ -45,12 +58,19 @@ class Spectrum:
 
     def first(self, count: int) -> Spectrum:
         """Give the largest of them."""
-        return Spectrum(self.values[:count], self.vectors[:, :count])
+        return Spectrum(self.values[:count], self.vectors[:, :count], self.scale)
 
     @property
     def whitening(self) -> Array:
         """(features, rank): what makes the scatter the identity."""
-        return np.asarray(self.vectors / np.sqrt(self.values))
+        whitening: Array = self.vectors / np.sqrt(self.values)
+        return whitening if self.scale is None else whitening / self.scale[:, None]
+
+    @property
+    def loadings(self) -> Array:
+        """(features, rank): inner products of the units with the whitened directions."""
+        loadings: Array = self.vectors * np.sqrt(self.values)
+        return loadings if self.scale is None else loadings * self.scale[:, None]
 
 
 class Scatters:

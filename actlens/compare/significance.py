@@ -155,9 +155,10 @@ def _of_neighbors(joined: Joined, measure: MutualKNN) -> Statistic:
 def _of_moments(joined: Joined, measure: Any) -> Statistic:
     """Sum up again for each permutation: the rows are in memory, the measure's own work is done anew."""
     recorded = [layer.features for layer in (*joined.a, *joined.b)]
-    narrow = narrowed(joined, _FEATURE) if measure.rotates else joined
+    centred = getattr(measure, "centred", True)
+    narrow = narrowed(joined, _FEATURE, centred=centred) if measure.rotates else joined
     rows = [load(narrow, layer, _FEATURE) for layer in narrow.layers]
-    rows = [each - each.mean(axis=0) for each in rows]
+    rows = [each - each.mean(axis=0) for each in rows] if centred else rows
     a = rows[: len(joined.a)]
     b = a if joined.same else rows[len(joined.a) :]
     folds = getattr(measure, "folds", 1)

@@ -14,6 +14,7 @@ from actlens.compare.finite import refuse_not_finite
 from actlens.compare.folds import folds_of
 from actlens.compare.joining import Joined
 from actlens.compare.part import JoinedPart, parts
+from actlens.compare.scaling import scales
 from actlens.compare.sums import Adder, Shape, Sums
 from actlens.streaming.fold import fold, threaded, workers_of
 from actlens.streaming.threads import single_threaded_blas, threads_here
@@ -34,13 +35,14 @@ def sum_moments(
     """
     codes = folds_of(joined.samples, shape.folds) if shape.folds > 1 else None
     with single_threaded_blas():
-        task = _SumPart(shape, _estimated_mean(joined), dtype, codes)
+        task = _SumPart(shape, _estimated_mean(joined), scales(joined), dtype, codes)
         small = sum(8 * shape.folds * width**2 for width in shape.widths) * len(shape.widths) < _SMALL
         if executor is None and small:
             pieces = threaded(task, parts(joined, threads_here()))
             sums = functools.reduce(Sums.add, pieces)
         else:
             sums = fold(task, parts(joined, workers_of(executor)), Sums.add, executor=executor)
+    sums.shift = sums.shift * np.repeat(task.scales, shape.widths)
     finite = all(np.isfinite(each).all() for each in (sums.total, sums.norms, sums.norm_products))
     if not finite or sums.count.sum() != joined.rows:
         refuse_not_finite(joined, feature)
@@ -53,11 +55,12 @@ class _SumPart:
 
     shape: Shape
     shift: Array
+    scales: list[float]
     dtype: np.dtype[Any]
     codes: Array | None
 
     def __call__(self, part: JoinedPart) -> Sums:
-        adder = Adder(Sums.zero(self.shape, self.shift), self.dtype)
+        adder = Adder(Sums.zero(self.shape, self.shift), self.dtype, self.scales)
         for start, blocks in part.blocks():
             adder.add(blocks, None if self.codes is None else self.codes[start : start + len(blocks[0])])
         return adder.sums

@@ -129,26 +129,29 @@ class Sums:
 class Adder:
     """Adds rows to sums; products are of `dtype`, sums of products of float64."""
 
-    def __init__(self, sums: Sums, dtype: np.dtype[Any]) -> None:
+    def __init__(self, sums: Sums, dtype: np.dtype[Any], scales: Sequence[float] | None = None) -> None:
         self.sums = sums
         self._dtype = dtype
+        self._scales = scales or [1.0] * len(sums.shape.widths)  # of rows less their shift
         self._panels = sums.shape.panels()
         self._shifts = [sums.shift[sums.shape.span(layer)] for layer in range(len(sums.shape.widths))]
 
     def add(self, blocks: Sequence[Array], folds: Array | None = None) -> None:
         """Add (rows, features) of every layer; `folds` (rows,) says which fold each row belongs to."""
         with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):  # looked for at the end
-            rows = [self._shifted(block, shift) for block, shift in zip(blocks, self._shifts, strict=True)]
+            rows = [self._shifted(*each) for each in zip(blocks, self._shifts, self._scales, strict=True)]
             if folds is None:
                 self._add(rows, 0)
                 return
             for fold in np.unique(folds).tolist():
                 self._add([each[folds == fold] for each in rows], fold)
 
-    def _shifted(self, block: Array, shift: Array) -> Array:
+    def _shifted(self, block: Array, shift: Array, scale: float) -> Array:
         wide = block.astype(np.float32) if block.dtype.kind == "V" else block
         rows: Array = np.empty(wide.shape, self._dtype)
         np.subtract(wide, shift, out=rows, casting="unsafe")
+        if scale != 1:
+            rows *= scale
         return rows
 
     def _add(self, rows: list[Array], fold: int) -> None:

@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from actlens.compare.finite import refuse_not_finite
 from actlens.compare.joining import Joined
 from actlens.compare.means import means
 from actlens.compare.part import JoinedPart
 from actlens.compare.products import Products, empty
+from actlens.compare.scaling import scales
 from actlens.streaming.fold import threaded
 from actlens.streaming.threads import single_threaded_blas
 
@@ -40,12 +42,14 @@ def gram_products(
         CompareError: NaN or inf, with the ids of the rows.
     """
     with single_threaded_blas():
-        centre = Centre(means(joined, feature, executor), dtype)
+        centre = Centre(means(joined, feature, executor), scales(joined), dtype)
         size = joined.rows * sum(layer.features for layer in joined.layers) * dtype.itemsize
         keep = executor is None and size <= _KEPT_BYTES
         kept = [block for _, block in centre.blocks(_part(joined, 0, joined.rows))] if keep else None
         task = _TileSums(centre, len(joined.a), joined.same, kept)
         total = functools.reduce(Products.__add__, threaded(task, _strips(joined), executor=executor))
+    if not np.isfinite(total.trace_a).all() or not np.isfinite(total.trace_b).all():
+        refuse_not_finite(joined, feature)
     total = dataclasses.replace(total, rows=joined.rows)
     return total.mirrored() if joined.same else total
 
@@ -69,16 +73,19 @@ class Centre:
     """Takes the mean from rows, in float64; what is left has no offset that float32 would lose figures to."""
 
     means: Sequence[Array]
+    scales: Sequence[float]
     dtype: np.dtype[Any]
 
     def __call__(self, blocks: Sequence[Array]) -> list[Array]:
         """Give the centred rows of each layer."""
-        return [self._one(block, mean) for block, mean in zip(blocks, self.means, strict=True)]
+        return [self._one(*each) for each in zip(blocks, self.means, self.scales, strict=True)]
 
-    def _one(self, block: Array, mean: Array) -> Array:
+    def _one(self, block: Array, mean: Array, scale: float) -> Array:
         wide = block.astype(np.float32) if block.dtype.kind == "V" else block
         centred: Array = np.empty(wide.shape, self.dtype)
         np.subtract(wide, mean, out=centred, casting="unsafe")
+        if scale != 1:
+            centred *= scale
         return centred
 
     def blocks(self, part: JoinedPart) -> Iterator[tuple[int, list[Array]]]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from actlens.compare.finite import refuse_not_finite
 from actlens.compare.joining import Joined, JoinedLayer
+from actlens.compare.scaling import power_of_two
 from actlens.errors import CompareError
 from actlens.streaming.threads import single_threaded_blas
 
@@ -28,7 +29,7 @@ class Inner(NamedTuple):
 
 
 def load(joined: Joined, layer: JoinedLayer, feature: str) -> Array:
-    """Read a layer, (rows, features), in float64.
+    """Read a layer, (rows, features), in float64, times a power of two that brings it near 1 (scaling.py).
 
     Raises:
         CompareError: NaN or inf, with the ids of the rows.
@@ -40,6 +41,7 @@ def load(joined: Joined, layer: JoinedLayer, feature: str) -> Array:
         start += len(block)
     if not np.isfinite(rows).all():
         refuse_not_finite(joined, feature)
+    rows *= power_of_two(rows)
     return rows
 
 

@@ -105,8 +105,8 @@ class SVCCA(Measure):
         scatters = Scatters(sums)
 
         def prepare(scatter: Array) -> Spectrum | str:
-            found = spectrum(scatter)
-            return found if isinstance(found, str) else self._leading(found)
+            found = Spectrum.of(scatter)
+            return self._leading(found) if found.rank else CONSTANT
 
         def value(a: Spectrum, b: Spectrum, cross: Array) -> float | str:
             found = correlations(a, b, cross, scatters.free)
@@ -152,15 +152,15 @@ class PWCCA(Measure):
             if isinstance(found, str):
                 return found
             left, rho = found
-            weights = np.abs((a.vectors * np.sqrt(a.values)) @ left).sum(axis=0)
+            weights = np.abs(a.loadings @ left).sum(axis=0)
             return float(weights @ rho / weights.sum())
 
         return over_pairs(scatters, spectrum, value, symmetric=False)
 
 
 def spectrum(scatter: Array) -> Spectrum | str:
-    """Decompose a layer's scatter; why not, where it has no variance."""
-    found = Spectrum.of(scatter)
+    """Decompose a layer's scatter, its units of equal scale; why not, where it has no variance."""
+    found = Spectrum.of_scaled(scatter)
     return found if found.rank else CONSTANT
 
 
