@@ -56,7 +56,7 @@ def test_nchw_meets_nhwc_and_rows_meet_by_id(conv, images, positions):
     }[positions]
     for layer in joined.layers:
         assert layer.features == expected.shape[1]
-        np.testing.assert_allclose(rows(joined, layer), expected, rtol=1e-6)
+        np.testing.assert_allclose(rows(joined, layer), expected, rtol=1e-6, atol=1e-7)
     np.testing.assert_array_equal(rows(joined, joined.a[0]), rows(joined, joined.b[0]))
     each = 20 if positions == "samples" else 1
     np.testing.assert_array_equal(joined.samples, np.repeat(shared, each))
@@ -124,7 +124,7 @@ def test_samples_of_other_lengths_are_averaged_over_what_they_have(texts):
 
 
 def test_the_flat_view_of_tokens_needs_no_choice(texts):
-    ragged, _, x, lengths = texts
+    ragged, _, _, lengths = texts
     joined = join({"h": ragged["h"].tokens}, None, "compare.matrix")
     assert joined.rows == sum(lengths)
     assert joined.position is not None

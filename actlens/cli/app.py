@@ -9,7 +9,21 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from actlens.cli import copy, demo, gc, info, layers, merge, plot, reduce, repair, stats, verify
+from actlens.cli import (
+    compare,
+    copy,
+    demo,
+    diff,
+    gc,
+    info,
+    layers,
+    merge,
+    plot,
+    reduce,
+    repair,
+    stats,
+    verify,
+)
 from actlens.cli.problems import blamed, exit_code
 from actlens.errors import ActlensError
 
@@ -20,7 +34,7 @@ _EXPECTED = (ActlensError, OSError, SystemExit, typer.Exit, typer.Abort, _Parsin
 
 app = typer.Typer(
     name="actlens",
-    help="Record, reduce and look at the hidden-layer activations of neural networks.",
+    help="Record, reduce, look at and compare the hidden-layer activations of neural networks.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -29,6 +43,8 @@ app.command("layers")(layers.layers)
 app.command("info")(info.info)
 app.command("reduce")(reduce.reduce)
 app.command("stats")(stats.stats)
+app.command("compare")(compare.compare)
+app.command("diff")(diff.diff)
 app.add_typer(plot.app, name="plot")
 app.command("demo")(demo.demo)
 app.command("verify")(verify.verify)
@@ -44,7 +60,7 @@ def root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     debug: Annotated[bool, typer.Option(_DEBUG, help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Record, reduce and look at the hidden-layer activations of neural networks."""
+    """Record, reduce, look at and compare the hidden-layer activations of neural networks."""
     del debug  # read by main(), wherever it stands in the line
     if version:
         from actlens._version import __version__

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+
+class PositionsChoice(StrEnum):
+    """What becomes of layers of more than two axes in a comparison."""
+
+    flatten = "flatten"
+    mean = "mean"
+    samples = "samples"
+
+
 Run = Annotated[
     str, typer.Argument(metavar="RUN", help="The folder of a recording, or an address as s3://bucket/run.")
 ]
+RunA = Annotated[
+    str, typer.Argument(metavar="RUN_A", help="The folder of a recording, or an address as s3://bucket/run.")
+]
+RunB = Annotated[str, typer.Argument(metavar="RUN_B", help="The other one.")]
 Folder = Annotated[str, typer.Argument(metavar="RUN", help="The folder of a recording.")]
 Layer = Annotated[str, typer.Argument(metavar="LAYER", help="A layer in it; `actlens info RUN` lists them.")]
 Where = Annotated[
@@ -24,6 +38,17 @@ Flatten = Annotated[bool, typer.Option("--flatten", help="Make every value of a 
 Mean = Annotated[bool, typer.Option("--mean", help="Average the positions (height, width, token …).")]
 Tokens = Annotated[
     bool, typer.Option("--tokens", help="Of rows of different lengths: every position a row of its own.")
+]
+Patterns = Annotated[
+    list[str] | None,
+    typer.Option("--layers", metavar="PATTERN", help="Only these layers, as 'conv*'. Repeat for more."),
+]
+Positions = Annotated[
+    PositionsChoice | None,
+    typer.Option(
+        "--positions",
+        help="Of layers with positions: every value a feature, their average, or every position a row.",
+    ),
 ]
 EmbeddingFile = Annotated[
     Path, typer.Argument(metavar="EMBEDDING", help="A file that `actlens reduce` or Embedding.save wrote.")

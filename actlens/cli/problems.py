@@ -52,6 +52,11 @@ class Misuse(InputError):
         return cls(f"--n-components {given!r} is no number. It takes 2, or with --method pca a share: 0.95.")
 
     @classmethod
+    def biased(cls, measure: str) -> Misuse:
+        """`--biased` of what has no unbiased estimate."""
+        return cls(f"--biased is of --measure cka; {measure} has one estimate.")
+
+    @classmethod
     def ragged(cls, layer: str, axis: str) -> Misuse:
         """A layer of rows of different lengths, and no word what to make of them."""
         return cls(
@@ -149,6 +154,23 @@ class Misuse(InputError):
         return cls(f"{path} exists; nothing was touched. --force replaces it.")
 
 
+class NoVerdict(InputError):
+    """A comparison that did not come to an end: it says neither that two recordings agree nor that they
+    differ.
+    """
+
+    @classmethod
+    def of(cls, error: ActlensError | OSError) -> NoVerdict:
+        """A recording that cannot be read, or code that raised."""
+        return cls(f"no verdict: {_first_words(error)}")
+
+
+def _first_words(error: ActlensError | OSError) -> str:
+    if isinstance(error, OSError) and not isinstance(error, ActlensError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
 class Failed(ActlensError):
     """Something raised, or the disk refused, where nobody asked wrongly."""
 
@@ -162,6 +184,18 @@ class Failed(ActlensError):
     def write(cls, path: object, error: OSError) -> Failed:
         """The disk said no."""
         return cls(f"{path} could not be written: {error.strerror or error}.")
+
+
+@contextmanager
+def or_no_verdict() -> Iterator[None]:
+    """Let no failure look like a difference, whose exit code is 1: all others have 2."""
+    try:
+        with blamed("the comparison", passing=(ActlensError, OSError)):
+            yield
+    except (ActlensError, OSError) as error:
+        if exit_code(error) == 2:
+            raise
+        raise NoVerdict.of(error) from error
 
 
 @contextmanager

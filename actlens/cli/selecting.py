@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import typer
 
 from actlens.cli.problems import Misuse
 from actlens.layer_array import LayerArray
@@ -33,6 +34,13 @@ def recording(run: str, where: list[str] | None) -> Recording:
             raise Misuse.where(condition)
         wanted.setdefault(name, []).append(_value(name, text, found.columns[name]))
     return found.sel(**wanted) if wanted else found
+
+
+def steps_note(run: Recording) -> None:
+    """Say on stderr that rows of several steps are together, where each sample should stand once."""
+    count = len(set(run.columns.get("step", ())))
+    if count > 1:
+        typer.echo(f"note: rows of {count} steps together in {run.path}; --where step=… takes one", err=True)
 
 
 def layer_of(

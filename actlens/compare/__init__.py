@@ -6,8 +6,12 @@
 Importing this imports numpy alone.
 """
 
+from actlens.compare.assert_close import assert_close as assert_close
 from actlens.compare.comparison import Comparison as Comparison
 from actlens.compare.comparison import Match as Match
+from actlens.compare.diff import diff as diff
+from actlens.compare.diff_result import Diff as Diff
+from actlens.compare.layer_diff import LayerDiff as LayerDiff
 from actlens.compare.matrix import matrix as matrix
 from actlens.compare.measure import Measure as Measure
 from actlens.compare.measures import cca as cca

@@ -117,8 +117,10 @@ def join(
     return joined(sides, feature, positions)
 
 
-def joined(sides: Sequence[Sequence[Given]], feature: str, positions: str | None) -> Joined:
-    """Join layers that were chosen already."""
+def joined(
+    sides: Sequence[Sequence[Given]], feature: str, positions: str | None, *, least: int = LEAST_ROWS
+) -> Joined:
+    """Join layers that were chosen already, of at least so many rows in common."""
     seen = [[_seen(given, positions, feature) for given in side] for side in sides]
     keys = [[keys_of(given, feature) for given in side] for side in seen]
     flat = [pair for side, own in zip(seen, keys, strict=True) for pair in zip(side, own, strict=True)]
@@ -130,8 +132,8 @@ def joined(sides: Sequence[Sequence[Given]], feature: str, positions: str | None
     dropped = ""
     if len(only_a) or len(only_b):
         dropped = f" ({len(only_a):,} ids are only in a, {len(only_b):,} only in b)"
-    if len(rows) < LEAST_ROWS:
-        raise CompareError.few_rows(feature, len(rows), LEAST_ROWS, dropped)
+    if len(rows) < least:
+        raise CompareError.few_rows(feature, len(rows), least, dropped)
     ready = tuple(_joined(each, rows) for each in found)
     first = ready[: len(sides[0])]
     return Joined(
@@ -201,6 +203,8 @@ def _placed(given: Given, keys: Keys, shared: Array, positions: str | None) -> _
     axes = in_one_order(given.axes)
     if len(given.shape) == 2 or positions is None:
         return _Placed(given, rows, known, None, axes, given.shape[1:])
+    if positions == "samples" and given.is_tokens:
+        positions = "flatten"  # its rows are positions already; what is behind them are features
     if positions != "flatten" and axes[-1] != feature_axis(given.axes):
         axes = (*(axis for axis in axes if axis != feature_axis(given.axes)), feature_axis(given.axes))
     order = tuple(given.axes.index(axis) for axis in axes)

@@ -19,6 +19,8 @@
     │   ├── BatchError                   what an iterable of batches yielded
     │   ├── BundleError                  a result that no file can hold
     │   ├── CompareError                 layers that cannot be compared
+    │   │   └── DiffError                two recordings that cannot be checked against each other
+    │   │       └── NotClose (AssertionError)  their layers differ beyond the tolerance
     │   ├── StatisticsError              layers, columns or states that statistics cannot be made of
     │   └── ArgumentError
     │       └── AddressError             an address of an object store or a server
@@ -58,6 +60,8 @@ from actlens.errors._capture import SelectionError as SelectionError
 from actlens.errors._capture import UncapturableValue as UncapturableValue
 from actlens.errors._capture import UnsupportedModel as UnsupportedModel
 from actlens.errors._compare import CompareError as CompareError
+from actlens.errors._diff import DiffError as DiffError
+from actlens.errors._diff import NotClose as NotClose
 from actlens.errors._drawing import PlotError as PlotError
 from actlens.errors._masks import MaskError as MaskError
 from actlens.errors._neighbors import NeighborError as NeighborError

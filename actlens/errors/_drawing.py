@@ -180,3 +180,15 @@ class PlotError(InputError):
         return cls(
             f"plot.scree draws the explained variance of reduce.pca; an embedding by {method} has none."
         )
+
+    @classmethod
+    def not_a_comparison(cls, feature: str, takes: str, maker: str, given: object) -> PlotError:
+        """An array, a Diff, … where a Comparison is needed, or the other way round."""
+        other = {"Comparison": " plot.matrix draws that.", "Diff": " plot.diff draws that."}
+        seen = type(given).__name__
+        return cls(f"{feature} takes a {takes}, as {maker} returns it; got {seen}.{other.get(seen, '')}")
+
+    @classmethod
+    def no_z(cls, z: float, why: object) -> PlotError:
+        """A mask by z of a measure whose spread under chance nobody knows."""
+        return cls(f"plot.matrix: z={z:g} hatches what chance explains, and here it cannot. {why}")

@@ -21,6 +21,11 @@ class NotFound(ActlensError, KeyError):
         return cls(f"no layer {key!r} in these statistics. Their layers: {listed(names)}.")
 
     @classmethod
+    def compared(cls, key: object, names: Iterable[str]) -> NotFound:
+        """Give the layers that were compared."""
+        return cls(f"no layer {key!r} in this comparison. Its layers, by their names in a: {listed(names)}.")
+
+    @classmethod
     def column(cls, name: str, names: Iterable[str]) -> NotFound:
         """Give the columns that there are."""
         return cls(f"no column {name!r} in this recording. Its columns: {listed(names)}.")

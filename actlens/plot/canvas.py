@@ -107,19 +107,38 @@ def room_for_legend(ax: Axes) -> None:
         figure.set_figwidth(figure.get_figwidth() + 0.08 * max(0, longest - 16))  # inches a letter, at most
 
 
-def colour_bar(mappable: Any, ax: Axes | Sequence[Axes], scale: Scale, name: str) -> Any:
-    """Draw the labelled colour bar of a picture, with arrowheads where values are beyond the limits."""
+def colour_bar(
+    mappable: Any, ax: Axes | Sequence[Axes], scale: Scale, name: str, *, within: Axes | None = None
+) -> Any:
+    """Draw the labelled colour bar of a picture, with arrowheads where values are beyond the limits.
+
+    `within` is an Axes for it; None: it takes some of the room of `ax`.
+    """
     extend = "neither"
     if scale.clipped:
-        extend = "both" if scale.low < 0 else "max"
+        extend = scale.beyond or ("both" if scale.low < 0 else "max")
     first = ax if not isinstance(ax, Sequence) else ax[0]
     pad = 0.02 if first.name != "3d" else 0.08  # past the label of the z axis
-    bar: Any = first.figure.colorbar(mappable, ax=ax, extend=extend, shrink=0.9, aspect=30, pad=pad)
+    place: dict[str, Any] = {"ax": ax, "shrink": 0.9, "aspect": 30, "pad": pad}
+    bar: Any = first.figure.colorbar(mappable, extend=extend, **({"cax": within} if within else place))
     bar.set_label(drawable_text(scale.label(name)), fontsize=NORMAL, parse_math=False)
     bar.ax.tick_params(labelsize=SMALL)
     bar.outline.set_visible(False)
     bar.solids.set_alpha(1.0)  # the marks may be translucent; their key is not
     return bar
+
+
+def axes_beside(ax: Axes) -> Axes:
+    """Make a narrow Axes right of one that keeps its aspect, as high as that is drawn."""
+    from matplotlib.transforms import Bbox
+
+    def locator(_beside: Any, _renderer: Any) -> Bbox:
+        box, inch = ax.get_position(), float(ax.figure.dpi) / float(ax.figure.bbox.width)
+        return Bbox.from_bounds(box.x1 + 0.1 * inch, box.y0, 0.13 * inch, box.height)
+
+    beside = ax.inset_axes((1.02, 0.0, 0.03, 1.0))
+    beside.set_axes_locator(locator)
+    return beside
 
 
 def colour_map(name: str, bad: str) -> Any:
@@ -143,6 +162,13 @@ def image(
         # Sharp cells, while there are pixels for each; more are averaged rather than picked at random.
         interpolation="nearest" if max(values.shape) <= CELLS else "auto",
     )
+
+
+def left_out(only_a: npt.NDArray[Any], only_b: npt.NDArray[Any]) -> str:
+    """Say how many ids (ids,) two sides had not in common; "" for none."""
+    counts = [(len(only_a), "a"), (len(only_b), "b")]
+    texts = [f"{count:,} only in {side}" for count, side in counts if count]
+    return f"ids left out: {', '.join(texts)}" if texts else ""
 
 
 def drawable_text(text: str) -> str:

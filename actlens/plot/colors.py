@@ -8,12 +8,15 @@ the 8 largest are coloured and the rest is grey, and the legend says so.
 
 Activations: a diverging map, white at 0, when there are negative values, else viridis from 0. The limits
 hold 99.5 % of the values, and the colour bar states the share beyond them.
+
+Comparisons: viridis from 0 to 1 for a similarity, white at 0 between -1 and 1 where it may be negative, and
+for a distance viridis turned round, from 0, so that yellow is alike in both.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +50,7 @@ DIVERGING = "RdBu_r"
 DIVERGING_POINTS = "coolwarm"
 
 _LARGEST = 1e300  # matplotlib subtracts limits and pads them
+_ROUNDING = 1e-6  # a layer is as like itself as sums in float32 say
 _MANY_INTEGERS = 20
 _PERCENTILE = 99.5
 _LONGEST = 32  # characters of a class in a legend
@@ -67,13 +71,17 @@ class Classes:
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """A colour map's name and limits, and the share of values beyond them (0 to 1)."""
+    """A colour map's name and limits, and the share of values beyond them (0 to 1).
+
+    `beyond` says at which of the two, where it is not both of a diverging map and else the upper one.
+    """
 
     cmap: str
     low: float
     high: float
     clipped: float = 0.0
     not_finite: int = 0
+    beyond: Literal["min", "max", "both"] | None = None
 
     def label(self, name: str) -> str:
         """Give the colour bar's text: what it is, and what it does not show."""
@@ -139,6 +147,22 @@ def activation_scale(values: Array) -> Scale:
     signed = bool((values[finite] < 0).any())
     cmap, low = (DIVERGING, -limit) if signed else (SEQUENTIAL, 0.0)
     return Scale(cmap, low, limit, clipped, int(values.size - sizes.size))
+
+
+def comparison_scale(values: Array, *, similarity: bool, signed: bool) -> Scale:
+    """Give the scale of measures between layers: the limits are the measure's, where it has any."""
+    good = values[np.isfinite(values)]
+    _check_size(good)
+    high = 1.0 if similarity else float(np.abs(good).max(initial=0.0)) or 1.0
+    low = -high if signed else 0.0
+    below, above = good < low - _ROUNDING, good > high + _ROUNDING
+    clipped = float((below | above).mean()) if good.size else 0.0
+    beyond: Literal["min", "max", "both"] = "max"
+    if below.any():
+        beyond = "both" if above.any() else "min"
+    upright = SEQUENTIAL if similarity else f"{SEQUENTIAL}_r"
+    missing = int(values.size - good.size)
+    return Scale(DIVERGING if signed else upright, low, high, clipped, missing, beyond if clipped else None)
 
 
 def _check_size(finite: Array) -> None:

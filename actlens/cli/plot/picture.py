@@ -24,6 +24,16 @@ def save(axes: Any, out: Path) -> None:
         save_figure(axes.figure, out)
 
 
+def save_sized(axes: Any, out: Path) -> None:
+    """Write a figure that a picture made for itself, in the size that it needs, and free it."""
+    from matplotlib import pyplot as plt
+
+    try:
+        save(axes, out)
+    finally:
+        plt.close(axes.figure)
+
+
 def numbers(option: str, given: str) -> list[int]:
     """Read "0,2".
 
