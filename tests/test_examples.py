@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -84,3 +85,18 @@ def test_heatmap_one_sample(tmp_path):
     assert run["conv1"].shape == (1, 16, 8, 8)
     for name in ("conv1.png", "conv1_maps.png", "conv1_by_hand.png"):
         assert_not_blank(tmp_path / name)
+
+
+@pytest.mark.slow
+def test_three_frameworks(tmp_path):
+    for framework in ("flax", "keras", "tensorflow"):
+        pytest.importorskip(framework)
+    said = run_example("three_frameworks", tmp_path / "compared.png")
+    pairs = [line.split(" ", 3) for line in said.splitlines()]
+    assert [pair[:2] for pair in pairs] == [["torch", "flax"], ["torch", "keras"], ["flax", "keras"]]
+    for _, _, largest, values in pairs:
+        assert (
+            float(largest) == 0.01
+        )  # the smallest p of 99 permutations: no pair of layers is alike by chance
+        assert np.diag(json.loads(values)).min() > 0.8
+    assert_not_blank(tmp_path / "compared.png")
