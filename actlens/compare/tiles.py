@@ -48,8 +48,7 @@ def gram_products(
         size = joined.rows * sum(layer.features for layer in joined.layers) * dtype.itemsize
         keep = executor is None and size <= _KEPT_BYTES
         tile = tile_rows(joined, dtype)
-        whole = JoinedPart(joined.layers, 0, joined.rows, tile)
-        kept = [block for _, block in centre.blocks(whole)] if keep else None
+        kept = list(threaded(centre.tile, _tiles(joined, tile))) if keep else None
         task = _TileSums(centre, len(joined.a), joined.same, kept)
         strips = _strips(joined, tile)
         total = functools.reduce(Products.__add__, threaded(task, strips, executor=executor))
@@ -63,6 +62,11 @@ def tile_rows(joined: Joined, dtype: np.dtype[Any]) -> int:
     """Give the rows of a tile: fewer where the layers are so wide that a block of them all is large."""
     row = sum(layer.features for layer in joined.layers) * dtype.itemsize
     return int(np.clip(_BLOCK_BYTES // row, _FEWEST, TILE))
+
+
+def _tiles(joined: Joined, tile: int) -> list[JoinedPart]:
+    starts = range(0, joined.rows, tile)
+    return [JoinedPart(joined.layers, start, min(start + tile, joined.rows), tile) for start in starts]
 
 
 def _strips(joined: Joined, tile: int) -> list[_Strip]:
@@ -104,6 +108,11 @@ class Centre:
         if scale != 1:
             centred *= scale
         return centred
+
+    def tile(self, part: JoinedPart) -> list[Array]:
+        """Give the rows of a part of one block, centred."""
+        ((_, rows),) = self.blocks(part)
+        return rows
 
     def blocks(self, part: JoinedPart) -> Iterator[tuple[int, list[Array]]]:
         """Give the blocks of a part, centred."""
